@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: MIT
+# Keel's build. `make help` lists the targets.
+CC      ?= gcc
+B       := build
+LAYERS  := lib arch-x86 mm core devices kvm
+BACKENDS := svm vmx
+
+CWARN   := -Wall -Wextra -Werror -Wshadow -Wvla -Wmissing-prototypes -Wno-unused-parameter
+CCOMMON := -std=gnu11 -O2 -g -I. $(CWARN) -MMD -MP
+
+.PHONY: all
+all: $(B)/keel.efi $(B)/keelrun.efi $(B)/keel.img
+
+# ---- the root image: everything that runs in root mode --------------------------------------
+ROOT_CFLAGS := $(CCOMMON) -ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
+	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-jump-tables \
+	-mindirect-branch=thunk-extern -mindirect-branch-register -fno-strict-aliasing
+ROOT_DIRS := $(LAYERS) $(BACKENDS) boot/root
+ROOT_C    := $(foreach d,$(ROOT_DIRS),$(wildcard $(d)/*.c))
+ROOT_ASM  := $(foreach d,$(ROOT_DIRS),$(wildcard $(d)/*.asm))
+ROOT_OBJS := $(ROOT_C:%.c=$(B)/root/%.o) $(ROOT_ASM:%.asm=$(B)/root/%.asm.o)
+
+.PHONY: root
+root: $(ROOT_OBJS)
+
+$(B)/root/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ROOT_CFLAGS) -c $< -o $@
+
+$(B)/root/%.asm.o: %.asm
+	@mkdir -p $(@D)
+	nasm -f elf64 -I. -I$(@D)/ $< -o $@
+
+# Offsets of C structs for a backend's entry.asm, from the OFFSET lines of its offsets.in.
+$(B)/root/%/offsets.inc: %/offsets.in
+	@mkdir -p $(@D)
+	$(CC) $(ROOT_CFLAGS) -MF $(@:.inc=.d) -MT $@ -x c -S $< -o $(@:.inc=.s)
+	sed -n 's/.*@@\([A-Z0-9_]*\) \$$\([0-9]*\).*/%define \1 \2/p' $(@:.inc=.s) > $@
+$(B)/root/svm/entry.asm.o: $(B)/root/svm/offsets.inc
+
+$(B)/root.elf: boot/root/root.lds $(ROOT_OBJS)
+	$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
+		-T boot/root/root.lds -o $@ $(ROOT_OBJS)
+
+$(B)/root.bin: $(B)/root.elf
+	objcopy -O binary $< $@
+
+VERSION := 0.1
+BOOT_CFLAGS := -std=gnu11 -O2 -g -MMD -MP -I. $(CWARN) -ffreestanding -fpic -fshort-wchar -mno-red-zone \
+	-mgeneral-regs-only -fno-stack-protector -fcf-protection=none -fvisibility=hidden \
+	-fno-strict-aliasing -fno-asynchronous-unwind-tables -DGNU_EFI_USE_MS_ABI \
+	-DKEEL_VERSION='"$(VERSION)"' -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+BOOT_OBJS := $(patsubst %,$(B)/loader/%.o,$(basename $(wildcard boot/efi/*.c)) \
+	lib/printf lib/string arch-x86/log_ring) \
+	$(B)/loader/boot/efi/launch.asm.o $(B)/loader/boot/efi/image.asm.o
+
+$(B)/loader/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(BOOT_CFLAGS) -c $< -o $@
+
+$(B)/loader/%.asm.o: %.asm
+	@mkdir -p $(@D)
+	nasm -f elf64 -DROOT_BIN='"$(B)/root.bin"' $< -o $@
+
+$(B)/loader/boot/efi/image.asm.o: $(B)/root.bin
+
+$(B)/keel.efi: $(BOOT_OBJS)
+	$(LD) -nostdlib -znocombreloc -znoexecstack -shared -Bsymbolic -T /usr/lib/elf_x86_64_efi.lds \
+		/usr/lib/crt0-efi-x86_64.o $(BOOT_OBJS) /usr/lib/libgnuefi.a -o $@.so
+	objcopy -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela \
+		-j .rel.* -j .rela.* -j .reloc --target=efi-app-x86_64 --subsystem=10 $@.so $@
+
+# ---- unit tests on the host: cmocka, ASan, UBSan ---------------------------------------------
+# tests/unit/LAYER_SUBJECT.c is linked with the archives of its layer, of those to its right, and
+# with tests/unit/fake. Only what a test refers to is pulled in, so it may define its own doubles.
+UNIT_CFLAGS := $(CCOMMON) -DUNIT_TEST -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer -Wno-missing-prototypes $(COVERAGE)
+UNIT_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
+FAKE_OBJS  := $(patsubst %.c,$(B)/unit/%.o,$(wildcard tests/unit/fake/*.c))
+unit_archives = $(foreach d,$(1),$(B)/unit/$(d).a)
+
+arrows_lib      := lib
+arrows_arch-x86 := arch-x86 lib
+arrows_mm       := mm arch-x86 lib
+arrows_core     := core mm arch-x86 lib
+arrows_devices  := devices core mm arch-x86 lib
+arrows_kvm      := kvm devices core mm arch-x86 lib
+arrows_svm      := svm mm arch-x86 lib
+arrows_vmx      := vmx mm arch-x86 lib
+arrows_boot     := boot lib
+arrows_keelrun  := keelrun lib
+
+$(B)/unit/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_CFLAGS) -c $< -o $@
+
+define archive_rule
+$(B)/unit/$(1).a: $$(patsubst %.c,$(B)/unit/%.o,$$(wildcard $(1)/*.c))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach d,$(LAYERS) $(BACKENDS),$(eval $(call archive_rule,$(d))))
+
+# keel.efi's files that have no UEFI in them
+$(B)/unit/boot.a: $(patsubst %,$(B)/unit/boot/efi/%.o,config acpi tables)
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+
+define unit_rule
+$(B)/unit/bin/$(1): $(B)/unit/tests/unit/$(1).o $$(FAKE_OBJS) $$(call unit_archives,$$(arrows_$(firstword $(subst _, ,$(1)))))
+	@mkdir -p $$(@D)
+	$$(CC) $$(UNIT_CFLAGS) -o $$@ $$< $$(FAKE_OBJS) -Wl,--start-group \
+		$$(call unit_archives,$$(arrows_$(firstword $(subst _, ,$(1))))) -Wl,--end-group \
+		-lcmocka $$(LIBS_$(1))
+.PHONY: unit-$(1)
+unit-$(1): $(B)/unit/bin/$(1)
+	timeout 300 $$<
+endef
+$(foreach t,$(UNIT_TESTS),$(eval $(call unit_rule,$(t))))
+LIBS_core_decode := -lZydis
+
+.PHONY: unit
+unit: $(UNIT_TESTS:%=unit-%)
+
+# ---- mgmt/uefi: libkeel, keelrun.efi, KVM clients as UEFI applications -------------------------------
+# Clients see libkeel's headers, the compiler's and the kernel's, nothing of the host's libc.
+EFI_INCLUDE := $(B)/efi/include
+KERNEL_INCLUDE := /usr/include
+EFI_CFLAGS := -std=gnu11 -O2 -g -MMD -MP -fpic -fshort-wchar -mno-red-zone -fno-stack-protector \
+	-fcf-protection=none -fvisibility=hidden -fno-strict-aliasing -fno-asynchronous-unwind-tables \
+	-nostdinc -isystem mgmt/uefi/include -isystem $(EFI_INCLUDE) \
+	-isystem $(shell $(CC) -print-file-name=include 2>/dev/null)
+EFI_OWN    := $(EFI_CFLAGS) $(CWARN) -I. -DGNU_EFI_USE_MS_ABI -isystem /usr/include/efi \
+	-isystem /usr/include/efi/x86_64
+EFI_LDFLAGS := -nostdlib -znocombreloc -znoexecstack -shared -Bsymbolic -T /usr/lib/elf_x86_64_efi.lds
+LIBKEEL_OBJS := $(patsubst %.c,$(B)/efi/%.o,$(wildcard mgmt/uefi/libkeel/*.c)) \
+	$(patsubst %.asm,$(B)/efi/%.asm.o,$(wildcard mgmt/uefi/libkeel/*.asm))
+KEELRUN_OBJS := $(patsubst %.c,$(B)/efi/%.o,$(wildcard mgmt/uefi/keelrun/*.c))
+KVM_CLIENTS  := $(patsubst tests/kvm/%.c,%,$(wildcard tests/kvm/*.c))
+
+$(EFI_INCLUDE)/.made:
+	@mkdir -p $(@D)
+	ln -sfn $(KERNEL_INCLUDE)/linux $(@D)/linux
+	ln -sfn $(KERNEL_INCLUDE)/asm-generic $(@D)/asm-generic
+	ln -sfn $(KERNEL_INCLUDE)/x86_64-linux-gnu/asm $(@D)/asm
+	@touch $@
+
+$(B)/efi/mgmt/uefi/libkeel/interrupt.o: EFI_EXTRA := -mgeneral-regs-only
+$(B)/efi/mgmt/uefi/libkeel/string.o: EFI_EXTRA := -fno-tree-loop-distribute-patterns -fno-builtin
+
+$(B)/efi/mgmt/%.o: mgmt/%.c $(EFI_INCLUDE)/.made
+	@mkdir -p $(@D)
+	$(CC) $(EFI_OWN) $(EFI_EXTRA) -c $< -o $@
+
+$(B)/efi/mgmt/%.asm.o: mgmt/%.asm
+	@mkdir -p $(@D)
+	nasm -f elf64 -I. $< -o $@
+
+# A client is compiled as it is on Linux. -Ibuild: lists that the build generates.
+$(B)/efi/tests/kvm/%.o: tests/kvm/%.c $(EFI_INCLUDE)/.made
+	@mkdir -p $(@D)
+	$(CC) $(EFI_CFLAGS) -Wall -I$(B) -c $< -o $@
+
+define efi_link
+@mkdir -p $(@D)
+$(LD) $(EFI_LDFLAGS) /usr/lib/crt0-efi-x86_64.o $(1) $(LIBKEEL_OBJS) /usr/lib/libgnuefi.a \
+	$(shell $(CC) -print-libgcc-file-name 2>/dev/null) -o $@.so
+objcopy -j .text -j .sdata -j .data -j .dynamic -j .dynsym -j .rel -j .rela -j .rel.* -j .rela.* \
+	-j .reloc --target=efi-app-x86_64 --subsystem=10 $@.so $@
+endef
+
+$(B)/keelrun.efi: $(KEELRUN_OBJS) $(LIBKEEL_OBJS)
+	$(call efi_link,$(KEELRUN_OBJS))
+
+$(B)/kvm/%.efi: $(B)/efi/tests/kvm/%.o $(LIBKEEL_OBJS)
+	$(call efi_link,$<)
+
+# The same clients for Linux's own KVM
+$(B)/kvm/%: tests/kvm/%.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -static -Wall -I$(B) $< -o $@
+
+.PHONY: libkeel kvm-clients
+libkeel: $(LIBKEEL_OBJS)
+kvm-clients: $(KVM_CLIENTS:%=$(B)/kvm/%.efi)
+
+# keelrun's machine model and libkeel's text handling have no UEFI in them: unit-tested on the host.
+KEELRUN_PURE := $(patsubst %,mgmt/uefi/keelrun/%.c,uart rtc pci bzimage acpi options cpuid report) \
+	$(patsubst %,mgmt/uefi/libkeel/%.c,format terminal arguments)
+$(B)/unit/keelrun.a: $(patsubst %.c,$(B)/unit/%.o,$(KEELRUN_PURE))
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar rcs $@ $^
+
+# ---- Linux guests ------------------------------------------------------------------------------
+KERNEL := $(B)/cache/kernel/vmlinuz
+
+$(KERNEL): scripts/fetch-kernel
+	scripts/fetch-kernel $(B)/cache/kernel
+
+$(B)/guest/%: tests/guests/linux/%.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -static -Wall -Wextra -Werror -pthread $< -o $@
+
+$(B)/guest/initrd.cpio: scripts/mkinitrd tests/guests/linux/init $(B)/guest/selftest $(B)/guest/exitport \
+		$(KERNEL)
+	scripts/mkinitrd $@ $(B)/cache/kernel $(B)/guest
+
+# Linux as the management guest
+$(B)/guest/linux.efi: scripts/mkuki $(KERNEL) $(B)/guest/initrd.cpio
+	scripts/mkuki $@ $(KERNEL) $(B)/guest/initrd.cpio \
+		"console=ttyS0 tsc=reliable clocksource=tsc mitigations=off quiet keel.test=2,400,500 keel.hotplug"
+
+# ---- bare-metal guests -------------------------------------------------------------------------
+GUESTS := $(patsubst tests/guests/%.asm,%,$(wildcard tests/guests/*.asm))
+
+$(B)/guests/%.bin: tests/guests/%.asm tests/guests/guest.inc
+	@mkdir -p $(@D)
+	nasm -f bin -Itests/guests/ $< -o $@
+
+JOBS := $(patsubst tests/guests/jobs/%.asm,$(B)/guests/jobs/%.bin,$(wildcard tests/guests/jobs/*.asm))
+
+$(B)/guests/list.h: $(GUESTS:%=$(B)/guests/%.bin)
+	@printf 'GUEST(%s)\n' $(GUESTS) >$@
+
+$(B)/kvm/guests $(B)/efi/tests/kvm/guests.o: $(B)/guests/list.h
+$(B)/efi/tests/kvm/uefi/load.o: $(JOBS)
+
+# ---- the disk image and the main job -----------------------------------------------------------
+# What the child Linux of `make run` is told; on a terminal it gets a shell.
+GUEST_LINE := console=ttyS0 tsc=reliable clocksource=tsc mitigations=off quiet
+RUN_JOB    := -k \EFI\keel\vmlinuz -i \EFI\keel\initrd -m 512 -c 2
+
+define KEEL_CONF
+# Keel's configuration: docs/configuration in README.md
+next=\EFI\keel\keelrun.efi
+args=$(RUN_JOB) --poweroff -p "$(GUEST_LINE) keel.test=2,400"
+endef
+
+$(B)/keel.conf: Makefile
+	@mkdir -p $(@D)
+	$(file >$@,$(KEEL_CONF))
+
+$(B)/keel.img: scripts/mkimage $(B)/keel.efi $(B)/keelrun.efi $(B)/keel.conf $(KERNEL) $(B)/guest/initrd.cpio
+	scripts/mkimage $@ $(B)/keel.efi:/EFI/BOOT/BOOTX64.EFI $(B)/keelrun.efi:/EFI/keel/keelrun.efi \
+		$(B)/keel.conf:/EFI/keel/keel.conf $(KERNEL):/EFI/keel/vmlinuz \
+		$(B)/guest/initrd.cpio:/EFI/keel/initrd
+
+MACHINE ?= qemu-svm
+ON_TERMINAL := $(shell test -t 0 && echo yes)
+
+.PHONY: setup run test test-quick test-full check loc mutate mutate-unit coverage bench help clean
+setup:
+	@scripts/setup --quiet
+
+run: setup
+	@$(MAKE) --no-print-directory -s all
+ifeq ($(ON_TERMINAL),yes)
+	scripts/run --machine $(MACHINE) --interactive --parallel --timeout 86400 \
+		--add $(KERNEL):/EFI/keel/vmlinuz --add $(B)/guest/initrd.cpio:/EFI/keel/initrd \
+		--next '\EFI\keel\keelrun.efi' --args '$(RUN_JOB) --poweroff -p "$(GUEST_LINE) keel.shell"'
+else
+	scripts/run --machine $(MACHINE) --timeout 300
+endif
+
+TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) \
+	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c))
+
+test: setup
+	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
+	tests/run
+
+test-quick: setup
+	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
+	tests/run --quick
+
+test-full: setup
+	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
+	tests/run --full
+
+check: $(B)/root.elf
+	scripts/check
+
+loc:
+	@scripts/loc
+
+mutate:
+	scripts/mutate
+
+mutate-unit:
+	scripts/mutate --unit
+
+# Branch coverage of the layers that the unit tests are for: printed, and 85 % at least
+coverage: setup
+	$(MAKE) --no-print-directory -s -k -j2 B=$(B)/coverage COVERAGE="--coverage" \
+		$(UNIT_TESTS:%=$(B)/coverage/unit/bin/%)
+	find $(B)/coverage -name '*.gcda' -delete
+	for t in $(UNIT_TESTS); do KEEL_SECONDS=2 $(B)/coverage/unit/bin/$$t >/dev/null 2>&1 || echo "$$t failed"; done
+	gcovr -r . --object-directory $(B)/coverage --exclude-throw-branches --branches \
+		--filter 'mm/' --filter 'core/' --filter 'devices/' --filter 'kvm/' \
+		--fail-under-branch 85 --print-summary >$(B)/coverage/summary; \
+		status=$$?; cat $(B)/coverage/summary; exit $$status
+
+bench: setup
+	@$(MAKE) --no-print-directory -s all
+	scripts/bench --machine $(MACHINE)
+
+clean:
+	rm -rf build
+
+help:
+	@echo "make              keel.efi, keelrun.efi, keel.img in build/"
+	@echo "make run          the main job: Keel, and Debian's Linux in a child (MACHINE=qemu-svm)"
+	@echo "make test         test-quick: the short part; test-full: mutations and the longest cases, too"
+	@echo "make check loc    the tree's own rules; lines of code"
+	@echo "make bench        instructions per exit"
+	@echo "make coverage     branch coverage of the unit tests"
+	@echo "make mutate       every mutation must be found by its test"
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The contract between the vendor-neutral hypervisor (core/) and a backend (svm/, vmx/, and the
+ * fake one of the unit tests). A backend decodes and encodes; it settles nothing that a guest can
+ * observe except vendor quirks. boot/ sets `virt` once, before the first vCPU exists.
+ */
+#pragma once
+
+#include "arch-x86/addr.h"
+
+struct cpu;  /* arch-x86/cpu.h */
+struct pool; /* mm/pool.h */
+
+enum gpr { /* in instruction-encoding order */
+	   GPR_RAX,
+	   GPR_RCX,
+	   GPR_RDX,
+	   GPR_RBX,
+	   GPR_RSP,
+	   GPR_RBP,
+	   GPR_RSI,
+	   GPR_RDI,
+	   GPR_R8,
+	   GPR_R9,
+	   GPR_R10,
+	   GPR_R11,
+	   GPR_R12,
+	   GPR_R13,
+	   GPR_R14,
+	   GPR_R15,
+	   GPR_COUNT
+};
+
+enum seg { /* the first six in instruction-encoding order */
+	   SEG_ES,
+	   SEG_CS,
+	   SEG_SS,
+	   SEG_DS,
+	   SEG_FS,
+	   SEG_GS,
+	   SEG_LDTR,
+	   SEG_TR,
+	   SEG_GDTR,
+	   SEG_IDTR, /* base and limit only */
+	   SEG_COUNT
+};
+
+/* Segment attributes, packed as the APM's VMCB does ("VMCB Layout, State Save Area"). */
+enum seg_attr {
+	SEG_TYPE = 0xf,
+	SEG_S = BIT(4),
+	SEG_DPL = 3u << 5,
+	SEG_P = BIT(7), /* clear: unusable */
+	SEG_AVL = BIT(8),
+	SEG_L = BIT(9),
+	SEG_DB = BIT(10),
+	SEG_G = BIT(11),
+};
+
+struct segment {
+	u16 selector;
+	u16 attr;
+	u32 limit; /* bytes, already scaled by the granularity */
+	u64 base;
+};
+
+/* Registers that live in the VMCS or VMCB, or on the processor while the vCPU is loaded. */
+enum virt_reg {
+	VREG_RFLAGS,
+	VREG_CR0,
+	VREG_CR2,
+	VREG_CR3,
+	VREG_CR4,
+	VREG_CR8,  /* the virtual TPR's priority class, 0 to 15 */
+	VREG_EFER, /* as the guest sees it: without SVME */
+	VREG_DR6,
+	VREG_DR7,
+	VREG_PAT,
+	VREG_DEBUGCTL,
+	VREG_STAR,
+	VREG_LSTAR,
+	VREG_CSTAR,
+	VREG_SFMASK,
+	VREG_KERNEL_GS_BASE,
+	VREG_SYSENTER_CS,
+	VREG_SYSENTER_ESP,
+	VREG_SYSENTER_EIP,
+	VREG_TSC_OFFSET,
+	VREG_INT_SHADOW, /* 0 or 1: the instruction after MOV SS or STI is next */
+	VREG_NMI_MASKED, /* 0 or 1: between an NMI's delivery and IRET */
+	VREG_PDPTE0,
+	VREG_PDPTE1,
+	VREG_PDPTE2,
+	VREG_PDPTE3, /* VMX only; elsewhere read 0 */
+	VREG_CPL,    /* read-only */
+	VREG_COUNT
+};
+
+enum event_type { EVENT_NONE, EVENT_INTR, EVENT_NMI, EVENT_EXCEPTION, EVENT_SOFT_INTR };
+
+/* An event to inject, or one whose delivery an exit interrupted. */
+struct virt_event {
+	u8 type; /* enum event_type */
+	u8 vector;
+	bool has_error;
+	u8 insn_len; /* of the INT n, INT3 or INTO; 0 otherwise */
+	u32 error;
+};
+
+enum exit_reason {
+	EXIT_NONE,	  /* nothing to do: enter again */
+	EXIT_INTR,	  /* a host interrupt is pending, not acknowledged */
+	EXIT_NMI,	  /* a host NMI is pending or was taken by root's handler */
+	EXIT_MCE,	  /* a machine check hit while the guest ran */
+	EXIT_INIT,	  /* a physical INIT is pending */
+	EXIT_INTR_WINDOW, /* the guest can take an interrupt now */
+	EXIT_NMI_WINDOW,  /* the guest can take an NMI now, or executes IRET with NMIs masked */
+	EXIT_EXCEPTION,	  /* exception, before its delivery */
+	EXIT_TRIPLE_FAULT,
+	EXIT_TASK_SWITCH,
+	EXIT_CPUID,
+	EXIT_RDMSR,
+	EXIT_WRMSR,
+	EXIT_IO,
+	EXIT_SLAT, /* second-level page fault (NPF, EPT violation) */
+	EXIT_SLAT_MISCONFIG,
+	EXIT_CR_READ,
+	EXIT_CR_WRITE, /* MOV only; CR8 too */
+	EXIT_CR_OTHER, /* CLTS, LMSW, SMSW that need emulation: decode the instruction */
+	EXIT_DR_READ,
+	EXIT_DR_WRITE,
+	EXIT_HLT,
+	EXIT_PAUSE,
+	EXIT_MWAIT,
+	EXIT_MONITOR,
+	EXIT_INVD,
+	EXIT_WBINVD,
+	EXIT_INVLPG,
+	EXIT_INVPCID,
+	EXIT_RDTSC,
+	EXIT_RDTSCP,
+	EXIT_RDPMC,
+	EXIT_XSETBV,
+	EXIT_XSAVES,
+	EXIT_XRSTORS,
+	EXIT_RDRAND,
+	EXIT_RDSEED,
+	EXIT_DESC_TABLE, /* LGDT, SIDT, LLDT, STR, ... */
+	EXIT_HYPERCALL,	 /* VMCALL or VMMCALL */
+	EXIT_VIRT_INSN,	 /* VMX, SVM, GETSEC, ENCLS, ...: #UD for a guest without them */
+	EXIT_INVALID,	 /* entry refused: bad VMCS or VMCB */
+	EXIT_PREEMPT_TIMER,
+	EXIT_PML_FULL,
+	EXIT_APIC_ACCESS,
+	EXIT_TPR_BELOW,
+	EXIT_SMI,
+	EXIT_SIPI,
+	EXIT_UNKNOWN, /* not in the backend's table */
+	EXIT_REASON_COUNT
+};
+
+/* What CS:RIP and its translation depend on. */
+struct virt_code {
+	u64 cs_base, cr0, cr3, efer;
+	u16 cs_attr;
+	bool known; /* false: ask for them one by one */
+};
+
+/* One exit, normalised. Only the union's member that `reason` names is meaningful. */
+struct vm_exit {
+	u16 reason;	   /* enum exit_reason */
+	u8 insn_len;	   /* bytes; 0: not known, the decoder must find it */
+	u8 insn_bytes_len; /* decode assists: how many bytes stand in insn_bytes */
+	u8 insn_bytes[15];
+	u64 raw, info1, info2;	     /* the vendor's own words: for rings and dumps only */
+	struct virt_code code;	     /* may be known where insn_len is 0 */
+	struct virt_event vectoring; /* its delivery was cut short: re-inject or merge */
+	union {
+		struct {
+			u16 port;
+			u8 size;	 /* bytes: 1, 2, 4 */
+			u8 seg;		 /* enum seg: of string output */
+			u8 address_size; /* bytes; 0: not known */
+			bool in, string, rep;
+		} io;
+		struct {
+			gpa_t gpa;
+			gva_t gva; /* where gva_valid */
+			bool gva_valid, write, exec, present, table_walk;
+		} slat;
+		struct {
+			u64 payload; /* CR2 of a #PF, DR6's new bits of a #DB */
+			u32 error;
+			u8 vector;
+			bool has_error;
+		} exception;
+		struct {
+			u8 nr;
+			u8 gpr;		/* enum gpr */
+			bool gpr_known; /* false: decode the instruction */
+		} mov;			/* EXIT_CR_*, EXIT_DR_* */
+		struct {
+			u64 gva;
+			bool gva_valid;
+		} invlpg;
+		struct {
+			u16 selector;
+			u8 source; /* 0 CALL, 1 IRET, 2 JMP, 3 task gate: the SDM's order */
+			bool has_error;
+			u32 error;
+		} task_switch;
+	};
+};
+
+enum virt_kind { VIRT_MANAGEMENT, VIRT_CHILD };
+
+/* What the backend keeps per VM. */
+struct virt_vm {
+	enum virt_kind kind;
+	hpa_t slat_root;
+	u64 slat_generation; /* mm/ increments it; an entry that sees a new one flushes first */
+	void *msr_map, *io_map;
+	hpa_t msr_map_hpa, io_map_hpa;
+};
+
+/* What the backend keeps per vCPU. core/ reads and writes gpr, rip and dr; the rest is the
+ * backend's. */
+struct virt_vcpu {
+	u64 gpr[GPR_COUNT];
+	u64 rip;
+	u64 dr[4]; /* DR0 to DR3; on the processor only while `dr_live` */
+	struct virt_vm *vm;
+	void *hw; /* VMCB or VMCS */
+	hpa_t hw_hpa;
+	struct cpu *cpu; /* where it ran last; NULL: nowhere */
+	u64 slat_generation_seen;
+	u64 asid_generation;
+	u32 asid;
+	u32 dirty;	  /* backend: field groups written since the last entry */
+	bool loaded;	  /* its VMLOAD state, DRs, XSAVE state are on the processor */
+	bool extra_saved; /* backend: the VMLOAD group in hw is current */
+	bool dr_live;
+	bool mce_forced; /* backend: CR4.MCE is set although the guest cleared it */
+	bool flush; /* flush this vCPU's translations at the next entry */
+	/*
+	 * RFLAGS.RF, TF and the interrupt shadow were clear at the exit and have not been set since:
+	 * completing an instruction changes nothing but RIP. False: not known.
+	 */
+	bool quiet;
+	/* Backend: NMI masking where hardware does not virtualise it, and switchable intercepts. */
+	u8 nmi_state;
+	u8 soft_len; /* of the INT n being injected */
+	bool nmi_window, stepping, step_tf;
+	u32 intercept_set; /* enum virt_intercept in force */
+	u64 step_rip;
+};
+
+/* What core/ may switch per vCPU. */
+enum virt_intercept {
+	INTERCEPT_INTR_WINDOW = BIT(0), /* exit when an interrupt could be delivered */
+	INTERCEPT_NMI_WINDOW = BIT(1),
+	INTERCEPT_MOV_DR = BIT(2),
+	INTERCEPT_DB = BIT(3), /* #DB */
+	INTERCEPT_BP = BIT(4), /* #BP */
+	INTERCEPT_UD = BIT(5), /* #UD */
+	INTERCEPT_CR8_WRITE = BIT(6),
+	INTERCEPT_NMI = BIT(7),
+	INTERCEPT_CPUID_CPL3 = BIT(8),
+	INTERCEPT_HLT = BIT(9),
+};
+
+enum virt_feature {
+	VIRT_NEXT_RIP = BIT(0),
+	VIRT_DECODE_ASSISTS = BIT(1),
+	VIRT_FLUSH_BY_ASID = BIT(2),
+	VIRT_CLEAN_BITS = BIT(3),
+	VIRT_TSC_SCALING = BIT(4),
+	VIRT_PAUSE_FILTER = BIT(5),
+	VIRT_SLAT_1G = BIT(6),
+	VIRT_PREEMPT_TIMER = BIT(7),
+	VIRT_PML = BIT(8),
+	VIRT_INVPCID = BIT(9),
+};
+
+struct virt_ops {
+	const char *name; /* "SVM", "VMX" */
+	bool ept;	  /* second-level format: EPT, else NPT (the host's own format) */
+	/*
+	 * Can this CPU run Keel? 0, or -errno with one sentence in why[] that names what is missing
+	 * and what to do. Safe on firmware's page tables.
+	 */
+	int (*probe)(u64 *features, char *why, size_t size);
+	/* Root mode on or off on this CPU; host_area: one page per CPU. 0 or -errno. */
+	int (*cpu_on)(struct cpu *cpu, hpa_t host_area);
+	void (*cpu_off)(struct cpu *cpu);
+	/* Allocates and fills the permission maps: everything intercepted for a child. -ENOMEM. */
+	int (*vm_init)(struct virt_vm *vm, struct pool *pool);
+	/* Allocates the VMCS or VMCB and fills what never changes; guest state is all zero. */
+	int (*vcpu_init)(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool);
+	/* Moves the vCPU's extra state onto this CPU, or off it. Nothing else is touched. */
+	void (*load)(struct virt_vcpu *v, struct cpu *cpu);
+	void (*put)(struct virt_vcpu *v);
+	/* Enters a loaded vCPU once. On return gpr and rip are current and *e is filled. */
+	void (*run)(struct virt_vcpu *v, struct vm_exit *e);
+	u64 (*get)(struct virt_vcpu *v, enum virt_reg reg);
+	void (*set)(struct virt_vcpu *v, enum virt_reg reg, u64 value);
+	void (*get_segment)(struct virt_vcpu *v, enum seg seg, struct segment *s);
+	void (*set_segment)(struct virt_vcpu *v, enum seg seg, const struct segment *s);
+	/* The event that the next entry delivers; EVENT_NONE takes it back. */
+	void (*inject)(struct virt_vcpu *v, const struct virt_event *event);
+	/* Sets exactly the switchable intercepts in `set` (enum virt_intercept). */
+	void (*intercept)(struct virt_vcpu *v, u32 set);
+	void (*intercept_msr)(struct virt_vm *vm, u32 index, bool read, bool write);
+	void (*intercept_port)(struct virt_vm *vm, u16 port, bool on);
+	/*
+	 * Lets a pending NMI reach root's handler; with `sleep`, halts until one comes. The vCPU
+	 * that is loaded stays so.
+	 */
+	void (*take_nmi)(struct cpu *cpu, bool sleep);
+	/* Prints the VMCS or VMCB with field names, and each entry rule that it breaks. */
+	void (*dump)(struct virt_vcpu *v);
+};
+
+extern const struct virt_ops *virt;
+extern u64 virt_features;     /* enum virt_feature: usable on every CPU */
+extern bool virt_check_entry; /* check=entry: each entry's state is checked in software first */

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* Keel's configuration: keel.conf and load options. */
+#include "boot/efi/config.h"
+
+#include "arch-x86/log.h"
+#include "arch-x86/virt.h"
+#include "boot/info.h"
+#include "lib/string.h"
+
+struct text {
+	const char *start;
+	u64 length;
+};
+
+struct name {
+	const char *name;
+	u64 value;
+};
+
+static const struct name levels[] = {
+	{"error", LOG_ERROR}, {"warn", LOG_WARN}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
+static const struct name features[] = {{"next-rip", VIRT_NEXT_RIP},
+				       {"decode-assists", VIRT_DECODE_ASSISTS},
+				       {"flush-by-asid", VIRT_FLUSH_BY_ASID},
+				       {"clean-bits", VIRT_CLEAN_BITS},
+				       {"tsc-scaling", VIRT_TSC_SCALING},
+				       {"pause-filter", VIRT_PAUSE_FILTER},
+				       {"slat-1g", VIRT_SLAT_1G},
+				       {"invpcid", VIRT_INVPCID}};
+static const struct name tests[] = {{"root-pf", ROOT_TEST_PAGE_FAULT},
+				    {"root-df", ROOT_TEST_DOUBLE_FAULT},
+				    {"launch-fail", ROOT_TEST_LAUNCH}};
+
+static void note(struct config *c, u32 line, const char *what)
+{
+	if (c->error_count < CONFIG_ERRORS)
+		c->errors[c->error_count] = (struct config_error){line, what};
+	c->error_count++;
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r';
+}
+
+static struct text trim(struct text t)
+{
+	while (t.length && is_blank(t.start[0]))
+		t = (struct text){t.start + 1, t.length - 1};
+	while (t.length && is_blank(t.start[t.length - 1]))
+		t.length--;
+	return t;
+}
+
+static bool equals(struct text t, const char *word)
+{
+	return strlen(word) == t.length && !memcmp(t.start, word, t.length);
+}
+
+static bool find_name(const struct name *names, size_t count, struct text t, u64 *value)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (equals(t, names[i].name)) {
+			*value = names[i].value;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool parse_number(struct text t, u64 *value)
+{
+	u32 base = 10;
+	u64 n = 0;
+
+	if (t.length > 2 && t.start[0] == '0' && (t.start[1] | 0x20) == 'x') {
+		base = 16;
+		t = (struct text){t.start + 2, t.length - 2};
+	}
+	if (!t.length || t.length > 8)
+		return false;
+	for (u64 i = 0; i < t.length; i++) {
+		char c = t.start[i] | 0x20;
+		u32 digit = c >= '0' && c <= '9'   ? (u32)(c - '0')
+			    : c >= 'a' && c <= 'f' ? (u32)(c - 'a' + 10)
+						   : 99;
+
+		if (digit >= base)
+			return false;
+		n = n * base + digit;
+	}
+	*value = n;
+	return true;
+}
+
+static const char *copy(char *to, size_t size, struct text t)
+{
+	if (t.length >= size)
+		return "the value is too long";
+	memcpy(to, t.start, t.length);
+	to[t.length] = 0;
+	return NULL;
+}
+
+static const char *set_features(struct config *c, struct text list)
+{
+	while (list.length) {
+		struct text word = list;
+		u64 bit, n = 0;
+
+		while (n < list.length && list.start[n] != ',')
+			n++;
+		word.length = n;
+		if (!find_name(features, ARRAY_SIZE(features), trim(word), &bit))
+			return "hw-off= names an unknown feature";
+		c->hw_off |= bit;
+		n = MIN(n + 1, list.length);
+		list = (struct text){list.start + n, list.length - n};
+	}
+	return NULL;
+}
+
+/* NULL, or what is wrong. */
+static const char *set(struct config *c, struct text key, struct text value)
+{
+	u64 number;
+
+	if (equals(key, "next"))
+		return copy(c->next, sizeof(c->next), value);
+	if (equals(key, "args"))
+		return copy(c->args, sizeof(c->args), value);
+	if (equals(key, "log")) {
+		if (!find_name(levels, ARRAY_SIZE(levels), value, &number))
+			return "log= is error, warn, info or debug";
+		c->log_level = number;
+	} else if (equals(key, "serial")) {
+		if (!parse_number(value, &number) || number > 0xfff8)
+			return "serial= is a port number, such as 0x3f8, or 0";
+		c->serial_port = number;
+	} else if (equals(key, "on-fail")) {
+		if (!equals(value, "chain") && !equals(value, "stop"))
+			return "on-fail= is chain or stop";
+		c->stop_on_fail = equals(value, "stop");
+	} else if (equals(key, "after")) {
+		if (!equals(value, "firmware") && !equals(value, "poweroff"))
+			return "after= is firmware or poweroff";
+		c->power_off = equals(value, "poweroff");
+	} else if (equals(key, "cpus")) {
+		if (!parse_number(value, &number) || !number)
+			return "cpus= is a number from 1";
+		c->max_cpus = number;
+	} else if (equals(key, "check")) {
+		if (!equals(value, "entry"))
+			return "check= is entry";
+		c->check_entry = true;
+	} else if (equals(key, "hw-off")) {
+		return set_features(c, value);
+	} else if (equals(key, "test")) {
+		if (!find_name(tests, ARRAY_SIZE(tests), value, &number))
+			return "test= is root-pf, root-df or launch-fail";
+		c->test = number;
+	} else {
+		return "unknown key";
+	}
+	return NULL;
+}
+
+static void set_line(struct config *c, u32 line, struct text t)
+{
+	const char *what = "KEY=VALUE is expected";
+	u64 equal = 0;
+
+	t = trim(t);
+	if (!t.length || t.start[0] == '#')
+		return;
+	while (equal < t.length && t.start[equal] != '=')
+		equal++;
+	if (equal < t.length)
+		what = set(c, trim((struct text){t.start, equal}),
+			   trim((struct text){t.start + equal + 1, t.length - equal - 1}));
+	if (what)
+		note(c, line, what);
+}
+
+void config_defaults(struct config *c)
+{
+	*c = (struct config){.log_level = LOG_INFO};
+}
+
+void config_parse_file(struct config *c, const char *text, u64 size)
+{
+	u64 start = 0;
+	u32 line = 1;
+
+	for (u64 i = 0; i <= size; i++) {
+		if (i < size && text[i] != '\n')
+			continue;
+		set_line(c, line++, (struct text){text + start, i - start});
+		start = i + 1;
+	}
+}
+
+void config_parse_options(struct config *c, const char *text)
+{
+	bool first = true;
+
+	while (*text) {
+		u64 length = 0;
+		bool setting = false;
+
+		while (is_blank(*text))
+			text++;
+		if (!strncmp(text, "args=", 5)) {
+			set_line(c, 0, (struct text){text, strlen(text)});
+			return;
+		}
+		while (text[length] && !is_blank(text[length]))
+			setting |= text[length++] == '=';
+		if (length && (setting || !first))
+			set_line(c, 0, (struct text){text, length});
+		text += length;
+		first = false;
+	}
+}

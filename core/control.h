@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* Control registers: the rules, and the exits of instructions that access them. */
+#pragma once
+
+#include "core/vcpu.h"
+
+bool cr0_valid(u64 cr0);
+bool cr4_valid(const struct vcpu *vcpu, u64 cr4);
+
+/* As the guest's WRMSR, or the VMM's. 0; -EINVAL: #GP. */
+int control_set_efer(struct vcpu *vcpu, u64 efer, bool by_host);
+/* MOV to CR0, CR3, CR4, CR8. 0; -EINVAL: #GP; -EPERM: #UD; -EFAULT: exit.memory is filled. */
+int control_write(struct vcpu *vcpu, u32 nr, u64 value);
+/* MOV from; -EPERM: #UD. */
+int control_read(struct vcpu *vcpu, u32 nr, u64 *value);
+/* XSETBV. 0; -EINVAL: #GP. */
+int control_xsetbv(struct vcpu *vcpu, u32 index, u64 value);
+
+/* CR8 and the irqchip's TPR are one register; the processor's copy may be newer, or older. */
+void control_cr8_from_guest(struct vcpu *vcpu);
+void control_cr8_to_guest(struct vcpu *vcpu);

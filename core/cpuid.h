@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* The CPUID that a child sees: what Keel supports, the VMM's table, and its look-up. */
+#pragma once
+
+#include "core/vcpu.h"
+
+#define CPUID_KVM_FEATURES 0x40000001u
+
+
+/* Entries of KVM_GET_SUPPORTED_CPUID: fills at most `max`, returns how many there are. */
+u32 cpuid_supported(struct cpuid_entry *out, u32 max);
+/*
+ * KVM_SET_CPUID2: copies and sorts. -E2BIG: too many; -EINVAL: address widths, or another table
+ * after the first run.
+ */
+int cpuid_set(struct vcpu *vcpu, const struct cpuid_entry *entries, u32 count);
+/* The table's entry for a leaf, or NULL. */
+struct cpuid_entry *cpuid_find(struct vcpu *vcpu, u32 function, u32 index);
+static inline struct cpuid_hot *cpuid_slot(struct vcpu *vcpu, u32 function, u32 index)
+{
+	return &vcpu->cpuid_hot[(function ^ index) % CPUID_HOT];
+}
+
+/* The answer, if it was given before and depends on the table alone; else NULL. */
+static inline const struct cpuid_entry *cpuid_known(struct vcpu *vcpu, u32 function, u32 index)
+{
+	const struct cpuid_hot *hot = cpuid_slot(vcpu, function, index);
+
+	return hot->function == function && hot->index == index ? hot->answer : NULL;
+}
+
+/* What CPUID answers: EAX, EBX, ECX, EDX; out-of-range leaves and dynamic bits included. */
+void cpuid_answer(struct vcpu *vcpu, u32 function, u32 index, u32 regs[4]);
+
+/* Feature bits of its table: register 0 to 3 is EAX, EBX, ECX, EDX. */
+bool cpuid_has(struct vcpu *vcpu, u32 function, u32 index, u32 reg, u32 bit);
+/* An empty table, as before KVM_SET_CPUID2. */
+void cpuid_reset(struct vcpu *vcpu);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* What a run tells the VMM, before kvm/ writes it into kvm_run. */
+#pragma once
+
+#include "arch-x86/addr.h"
+
+enum user_exit { /* KVM_EXIT_* values */
+	USER_UNKNOWN = 0, USER_IO = 2, USER_DEBUG = 4, USER_HLT = 5, USER_MMIO = 6,
+	USER_IRQ_WINDOW = 7, USER_SHUTDOWN = 8, USER_FAIL_ENTRY = 9, USER_INTR = 10,
+	USER_INTERNAL_ERROR = 17,
+};
+
+enum internal_suberror { /* KVM_INTERNAL_ERROR_* */
+	INTERNAL_EMULATION = 1, INTERNAL_SIMUL_EX = 2, INTERNAL_DELIVERY_EV = 3,
+	INTERNAL_UNEXPECTED_EXIT = 4,
+};
+
+#define EXIT_IO_BYTES 4096 /* the page behind kvm_run */
+
+struct vcpu_exit {
+	u32 reason; /* enum user_exit */
+	union {
+		struct {
+			bool in;
+			u8 size;
+			u16 port;
+			u32 count;
+			u64 linear_rip; /* where the instruction stood: skipped only if still there */
+		} io; /* data: in kvm_run's second page, moved by kvm/ through vcpu_io_data */
+		struct {
+			gpa_t gpa;
+			u8 data[8];
+			u8 length;
+			bool write;
+		} mmio;
+		struct {
+			u32 exception;
+			u64 pc, dr6, dr7;
+		} debug;
+		struct {
+			u64 hardware_reason;
+		} fail_entry;
+		struct {
+			u32 suberror, count;
+			u64 data[16];
+		} internal;
+	};
+	/* Beside the VMM's union, since a fault is not for the VMM. */
+	struct {
+		gpa_t gpa;
+		u64 hva;
+		bool write;
+	} memory;
+};

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+/* The few MSRs that the management guest does not get as they are. */
+#include "arch-x86/insn.h"
+#include "arch-x86/log.h"
+#include "arch-x86/msr.h"
+#include "arch-x86/regs.h"
+#include "core/mgmt.h"
+
+#define MSR_AVIC_DOORBELL 0xc001011bu
+#define SYSCFG_ENCRYPT	  BIT(23) /* memory encryption */
+#define SYSCFG_SNP	  (BIT(24) | BIT(25))
+
+enum policy { HIDDEN, EFER, APIC_BASE, ICR, SYSCFG };
+
+static const struct {
+	u32 index;
+	bool read, write; /* intercepted */
+	u8 policy;	  /* enum policy */
+} rules[] = {
+	{MSR_EFER, true, true, EFER},
+	{MSR_APIC_BASE, false, true, APIC_BASE},
+	{MSR_X2APIC_ICR, false, true, ICR},
+	{MSR_SYSCFG, false, true, SYSCFG},
+	{MSR_VM_CR, true, true, HIDDEN},
+	{MSR_VM_HSAVE_PA, true, true, HIDDEN},
+	{MSR_VM_HSAVE_PA + 1, true, true, HIDDEN}, /* the key of its lock */
+	{MSR_AVIC_DOORBELL, true, true, HIDDEN},
+	{MSR_TSC_RATIO, true, true, HIDDEN},
+};
+
+void mgmt_msr_init(struct vm *vm)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+		virt->intercept_msr(&vm->virt, rules[i].index, rules[i].read, rules[i].write);
+}
+
+/* The policy for an MSR, or -ENOENT: the hardware's own. */
+static int find_policy(u32 index)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+		if (rules[i].index == index)
+			return rules[i].policy;
+	return -ENOENT;
+}
+
+int mgmt_rdmsr(struct vcpu *vcpu, u32 index, u64 *value)
+{
+	int policy = find_policy(index);
+
+	if (policy == HIDDEN)
+		return -EINVAL;
+	if (policy == EFER) {
+		*value = virt->get(&vcpu->v, VREG_EFER);
+		return 0;
+	}
+	/* Outside of what the permission map covers. */
+	return rdmsr_safe(index, value) ? -EINVAL : 0;
+}
+
+/*
+ * Which bits exist only the processor knows: it is asked with root's own EFER, the bits added. LME
+ * may not change while paging is on, and LMA follows it (APM vol. 2, "Extended Feature Enable
+ * Register (EFER)").
+ */
+static int write_efer(struct vcpu *vcpu, u64 value)
+{
+	u64 root = rdmsr(MSR_EFER), old = virt->get(&vcpu->v, VREG_EFER);
+	bool paging = virt->get(&vcpu->v, VREG_CR0) & CR0_PG;
+
+	if (value & EFER_SVME || (paging && (value ^ old) & EFER_LME))
+		return -EINVAL;
+	if (wrmsr_safe(MSR_EFER, root | value))
+		return -EINVAL;
+	wrmsr(MSR_EFER, root);
+	value = (value & ~(u64)EFER_LMA) | (old & EFER_LMA);
+	virt->set(&vcpu->v, VREG_EFER, value);
+	vcpu->v.flush = true; /* NXE changes what cached translations mean */
+	return 0;
+}
+
+/* Root reaches every CPU's xAPIC at one address: the page stays where it is. */
+static int write_apic_base(u64 value)
+{
+	u64 old = rdmsr(MSR_APIC_BASE);
+	u64 address = MASK(51, 12);
+
+	if (value & APIC_BASE_ENABLE && (value & address) != MGMT_APIC_PAGE) {
+		log_limited(LOG_WARN, "management guest: xAPIC page to %llx refused: #GP",
+			    (unsigned long long)(value & address));
+		return -EINVAL;
+	}
+	if (value != old && wrmsr_safe(MSR_APIC_BASE, value))
+		return -EINVAL;
+	return 0;
+}
+
+static int write_icr(struct vcpu *vcpu, u64 value)
+{
+	/* Not in x2APIC mode the register does not exist: the hardware says so. */
+	if (rdmsr(MSR_APIC_BASE) & APIC_BASE_X2APIC && mgmt_apic_icr(vcpu->cpu, value, true))
+		return 0;
+	return wrmsr_safe(MSR_X2APIC_ICR, value) ? -EINVAL : 0;
+}
+
+static int write_syscfg(u64 value)
+{
+	if ((value ^ rdmsr(MSR_SYSCFG)) & (SYSCFG_ENCRYPT | SYSCFG_SNP)) {
+		log_limited(LOG_WARN, "management guest: memory encryption refused: #GP");
+		return -EINVAL;
+	}
+	return wrmsr_safe(MSR_SYSCFG, value) ? -EINVAL : 0;
+}
+
+int mgmt_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
+{
+	switch (find_policy(index)) {
+	case HIDDEN:
+		return -EINVAL;
+	case EFER:
+		return write_efer(vcpu, value);
+	case APIC_BASE:
+		return write_apic_base(value);
+	case ICR:
+		return write_icr(vcpu, value);
+	case SYSCFG:
+		return write_syscfg(value);
+	default:
+		return wrmsr_safe(index, value) ? -EINVAL : 0;
+	}
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Exits counted and timed per vCPU and reason, and the last exits of each CPU (design D12). A
+ * handful of instructions each: always on.
+ */
+#pragma once
+
+#include "arch-x86/cpu.h"
+#include "core/vcpu.h"
+
+#define STAT_REASONS 64
+#define STAT_BUCKETS 32
+
+/* Laid out as struct keel_stats. */
+struct exit_stats {
+	u64 count[STAT_REASONS];
+	u64 cycles[STAT_REASONS]; /* TSC from the exit to the next entry, or the end of the run */
+	u32 histogram[STAT_REASONS][STAT_BUCKETS]; /* log2 of cycles */
+};
+_Static_assert(EXIT_REASON_COUNT <= STAT_REASONS, "one slot a reason");
+
+#define EXIT_RING_ENTRIES 256
+#define EXIT_RING_DUMPED  32 /* a CPU: a dump of many CPUs still ends, and fits the log */
+
+struct exit_record {
+	u64 tsc, rip, qualification;
+	u32 vm;
+	u16 vcpu, reason;
+};
+
+struct exit_ring {
+	u64 next; /* grows; modulo EXIT_RING_ENTRIES */
+	struct exit_record entry[EXIT_RING_ENTRIES];
+};
+#define EXIT_RING_PAGES ((sizeof(struct exit_ring) + PAGE_SIZE - 1) / PAGE_SIZE)
+
+struct exit_clock { /* of one run */
+	u64 tsc;
+	u32 reason;
+};
+
+static inline void stats_exit(struct vcpu *vcpu, const struct cpu *cpu, const struct vm_exit *e,
+			      u32 vm, u64 now)
+{
+	struct exit_ring *ring = cpu->ring;
+	struct exit_record *record;
+
+	vcpu->stats->count[e->reason & (STAT_REASONS - 1)]++;
+	if (!ring)
+		return;
+	record = &ring->entry[ring->next++ % EXIT_RING_ENTRIES];
+	record->tsc = now;
+	record->rip = vcpu->v.rip;
+	record->qualification = e->info1;
+	record->vm = vm;
+	record->vcpu = vcpu->id;
+	record->reason = e->reason;
+}
+
+/* The exit of `reason` has been settled in `cycles`. */
+static inline void stats_settled(struct vcpu *vcpu, u32 reason, u64 cycles)
+{
+	u32 bucket = cycles ? 63 - __builtin_clzll(cycles) : 0;
+
+	reason &= STAT_REASONS - 1;
+	vcpu->stats->cycles[reason] += cycles;
+	vcpu->stats->histogram[reason][MIN(bucket, STAT_BUCKETS - 1)]++;
+}
+
+const char *exit_reason_name(u32 reason);
+/* One reason's figures; reason < STAT_REASONS. */
+void stats_copy(struct vcpu *vcpu, u32 reason, u64 *count, u64 *cycles,
+		u32 histogram[STAT_BUCKETS]);
+/* The last EXIT_RING_DUMPED exits of every CPU, to the log; oldest first. */
+void stats_ring_dump(void);

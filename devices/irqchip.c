@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/* A VM's interrupt controllers as a whole; locks as in irqchip.h. */
+#include "devices/irqchip.h"
+
+#include "arch-x86/msr.h"
+#include "arch-x86/regs.h"
+#include "core/vm.h"
+#include "devices/kvmclock.h"
+#include "devices/lapic.h"
+#include "mm/phys.h"
+
+/* ---- what core/ asks ------------------------------------------------------------------------- */
+
+/* INTR of the 8259, for a vCPU whose LINT0 listens. The hint is looked at without the lock. */
+static struct irqchip *extint(struct vcpu *vcpu)
+{
+	struct irqchip *chip = vcpu->vm->devices;
+
+	if (!chip->full || !__atomic_load_n(&chip->pic.output, __ATOMIC_ACQUIRE) ||
+	    !lapic_accepts_extint(vcpu->lapic))
+		return NULL;
+	return chip;
+}
+
+static int chip_pending(struct vcpu *vcpu)
+{
+	struct irqchip *chip = extint(vcpu);
+	int vector = -1;
+
+	if (chip) {
+		spin_lock(&chip->lock);
+		vector = pic_peek(&chip->pic);
+		spin_unlock(&chip->lock);
+	}
+	return vector >= 0 ? vector : lapic_pending(vcpu->lapic);
+}
+
+static int chip_acknowledge(struct vcpu *vcpu)
+{
+	struct irqchip *chip = extint(vcpu);
+	int vector = -1;
+
+	if (chip) {
+		spin_lock(&chip->lock);
+		vector = pic_acknowledge(chip);
+		spin_unlock(&chip->lock);
+	}
+	return vector >= 0 ? vector : lapic_acknowledge(vcpu->lapic);
+}
+
+static u64 chip_timers(struct vcpu *vcpu, u64 now)
+{
+	u64 deadline = lapic_timers(vcpu->lapic, now);
+
+	if (vcpu->index == 0)
+		deadline = MIN(deadline, pit_timers(vcpu->vm->devices, now));
+	return deadline;
+}
+
+static const struct irqchip_ops ops = {
+	.pending = chip_pending,
+	.acknowledge = chip_acknowledge,
+	.timers = chip_timers,
+	.set_cr8 = lapic_set_cr8,
+	.get_cr8 = lapic_get_cr8,
+	.reset = lapic_reset,
+};
+
+/* ---- between the chips ----------------------------------------------------------------------- */
+
+void irqchip_raise_extint(struct irqchip *chip)
+{
+	struct vm *vm = chip->vm;
+
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		struct vcpu *vcpu = vm->vcpus[i];
+
+		if (vcpu && vcpu->lapic && lapic_accepts_extint(vcpu->lapic))
+			vcpu_kick(vcpu, REQUEST_EVENT);
+	}
+}
+
+bool irqchip_pin_has_pit(const struct irqchip *chip, u32 which, u32 pin)
+{
+	if (!chip->pit.created)
+		return false;
+	return pin == (which == KVM_IRQCHIP_IOAPIC ? chip->pit_ioapic_pin : chip->pit_pic_pin);
+}
+
+void irqchip_acked(struct irqchip *chip, u32 which, u32 pin)
+{
+	if (irqchip_pin_has_pit(chip, which, pin))
+		pit_acked(chip);
+}
+
+void irqchip_unmasked(struct irqchip *chip, u32 which, u32 pin)
+{
+	if (irqchip_pin_has_pit(chip, which, pin))
+		pit_unmasked(chip);
+}
+
+void irqchip_routing_changed(struct irqchip *chip)
+{
+	const struct route *route;
+
+	chip->pit_pic_pin = NO_PIN;
+	chip->pit_ioapic_pin = NO_PIN;
+	for (route = routing_first(chip, 0); route; route = routing_next(chip, route)) {
+		if (route->type != KVM_IRQ_ROUTING_IRQCHIP)
+			continue;
+		if (route->chip == KVM_IRQCHIP_IOAPIC)
+			chip->pit_ioapic_pin = (u8)route->data;
+		else
+			chip->pit_pic_pin = (u8)route->data;
+	}
+	ioapic_update_heard(chip);
+}
+
+/* ---- interrupts from outside ----------------------------------------------------------------- */
+
+bool irqchip_msi_valid(const struct vm *vm, u32 address_high)
+{
+	return !vm->x2apic_ids_32bit || !(address_high & 0xff);
+}
+
+/* SDM vol. 3, "Message Address Register Format" and "Message Data Register Format". */
+static int deliver_msi(struct vm *vm, u32 address_low, u32 address_high, u32 data)
+{
+	struct lapic_message m = {
+		.destination = (address_low >> 12) & 0xff,
+		.vector = (u8)data,
+		.mode = (data >> 8) & 7,
+		.logical = address_low & BIT(2),
+		.lowest = address_low & BIT(3), /* redirection hint */
+		.level = data & BIT(15),
+	};
+
+	if (vm->x2apic_ids_32bit)
+		m.destination |= address_high & 0xffffff00;
+	return lapic_deliver(vm, &m);
+}
+
+static int set_route(struct irqchip *chip, const struct route *route, bool level, u32 source)
+{
+	if (route->type == KVM_IRQ_ROUTING_MSI)
+		return level ? deliver_msi(chip->vm, route->address_low, route->address_high,
+					   route->data)
+			     : -1;
+	if (route->chip == KVM_IRQCHIP_IOAPIC)
+		return ioapic_set_line(chip, route->data, level, source);
+	return pic_set_line(chip, route->data, level, source);
+}
+
+int irqchip_set_gsi(struct irqchip *chip, u32 gsi, bool level, enum irq_source source)
+{
+	const struct route *route = routing_first(chip, gsi);
+	int status = -1;
+
+	for (; route; route = routing_next(chip, route)) {
+		int r = set_route(chip, route, level, source);
+
+		if (r >= 0)
+			status = MAX(status, 0) + r;
+	}
+	return status;
+}
+
+int irqchip_set_irq(struct vm *vm, u32 gsi, bool level, enum irq_source source)
+{
+	struct irqchip *chip = vm->devices;
+	int status;
+
+	if (!chip)
+		return -1;
+	spin_lock(&chip->lock);
+	status = irqchip_set_gsi(chip, gsi, level, source);
+	spin_unlock(&chip->lock);
+	return status;
+}
+
+int irqchip_line(struct vm *vm, u32 gsi, u32 level)
+{
+	return irqchip_set_irq(vm, gsi, level, IRQ_SOURCE_USER);
+}
+
+int irqchip_msi(struct vm *vm, const struct kvm_msi *msi)
+{
+	if (!vm->devices || (msi->flags & ~KVM_MSI_VALID_DEVID) ||
+	    !irqchip_msi_valid(vm, msi->address_hi))
+		return -EINVAL;
+	return deliver_msi(vm, msi->address_lo, msi->address_hi, msi->data);
+}
+
+int irqchip_set_routing(struct vm *vm, const struct kvm_irq_routing_entry *entries, u32 count)
+{
+	return vm->devices ? routing_set(vm->devices, entries, count) : -EINVAL;
+}
+
+/* ---- the LAPIC's addresses ------------------------------------------------------------------- */
+
+static int apic_page_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 *value)
+{
+	return vcpu->lapic ? lapic_mmio_read(vcpu->lapic, offset, size, value) : -EOPNOTSUPP;
+}
+
+static int apic_page_write(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 value)
+{
+	return vcpu->lapic ? lapic_mmio_write(vcpu->lapic, offset, size, value) : -EOPNOTSUPP;
+}
+
+static int x2apic_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 *value)
+{
+	return vcpu->lapic ? lapic_msr_read(vcpu->lapic, offset, value) : -EOPNOTSUPP;
+}
+
+static int x2apic_write(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 value)
+{
+	return vcpu->lapic ? lapic_msr_write(vcpu->lapic, offset, value) : -EOPNOTSUPP;
+}
+
+static int apic_base_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 *value)
+{
+	*value = lapic_base(vcpu);
+	return vcpu->lapic ? 0 : -EOPNOTSUPP;
+}
+
+static int apic_base_write(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 value)
+{
+	return vcpu->lapic ? lapic_write_base(vcpu->lapic, value) : -EOPNOTSUPP;
+}
+
+static int tsc_deadline_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size,
+			     u64 *value)
+{
+	if (!vcpu->lapic)
+		return -EOPNOTSUPP;
+	*value = lapic_read_tsc_deadline(vcpu->lapic);
+	return 0;
+}
+
+static int tsc_deadline_write(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size,
+			      u64 value)
+{
+	if (!vcpu->lapic)
+		return -EOPNOTSUPP;
+	lapic_write_tsc_deadline(vcpu->lapic, value);
+	return 0;
+}
+
+static int add_lapic_devices(struct irqchip *chip, struct vm *vm)
+{
+	int result;
+
+	chip->apic_page =
+		(struct bus_device){LAPIC_DEFAULT_BASE, PAGE_SIZE, apic_page_read, apic_page_write};
+	chip->apic_base_msr =
+		(struct bus_device){MSR_APIC_BASE, 1, apic_base_read, apic_base_write};
+	chip->tsc_deadline_msr =
+		(struct bus_device){MSR_TSC_DEADLINE, 1, tsc_deadline_read, tsc_deadline_write};
+	chip->x2apic_msrs = (struct bus_device){MSR_X2APIC_BASE, 0x100, x2apic_read, x2apic_write};
+	result = bus_add(&vm->mmio, &chip->apic_page);
+	if (!result)
+		result = bus_add(&vm->msrs, &chip->apic_base_msr);
+	if (!result)
+		result = bus_add(&vm->msrs, &chip->tsc_deadline_msr);
+	if (!result)
+		result = bus_add(&vm->msrs, &chip->x2apic_msrs);
+	return result;
+}
+
+/* ---- creation -------------------------------------------------------------------------------- */
+
+static int create(struct vm *vm, bool full)
+{
+	hpa_t page;
+	struct irqchip *chip;
+	int result;
+
+	_Static_assert(sizeof(*chip) <= PAGE_SIZE, "one page an irqchip");
+	if (vm->devices)
+		return -EEXIST;
+	if (vm->vcpu_count)
+		return -EINVAL;
+	page = pool_alloc(&vm->pool, 1);
+	if (page.v == HPA_NONE.v)
+		return -ENOMEM;
+	chip = phys_ptr(page);
+	chip->vm = vm;
+	chip->full = full;
+	/* What can lack memory comes before the buses: a device cannot be taken off one again. */
+	result = full ? routing_set_default(chip) : routing_set(chip, NULL, 0);
+	if (result) {
+		pool_free(&vm->pool, page, 1);
+		return result;
+	}
+	result = add_lapic_devices(chip, vm);
+	if (!result && full)
+		result = pic_init(chip, vm);
+	if (!result && full)
+		result = ioapic_init(chip, vm);
+	if (result)
+		return result;
+	vm->split_irqchip = !full;
+	vm->devices = chip;
+	vm->irqchip = &ops;
+	return 0;
+}
+
+int irqchip_create(struct vm *vm)
+{
+	return create(vm, true);
+}
+
+int irqchip_create_split(struct vm *vm, u32 pins)
+{
+	if (pins > ROUTING_GSIS)
+		return -EINVAL;
+	return create(vm, false);
+}
+
+bool irqchip_full(const struct vm *vm)
+{
+	const struct irqchip *chip = vm->devices;
+
+	return chip && chip->full;
+}
+
+int irqchip_vcpu_init(struct vcpu *vcpu)
+{
+	int result = lapic_create(vcpu);
+
+	if (!result && vcpu->id != vcpu->vm->bsp_id)
+		vcpu->mp_state = MP_UNINITIALIZED;
+	return result;
+}
+
+/* ---- state ----------------------------------------------------------------------------------- */
+
+int irqchip_get(struct vm *vm, struct kvm_irqchip *state)
+{
+	struct irqchip *chip = vm->devices;
+	u32 which = state->chip_id;
+
+	if (!irqchip_full(vm))
+		return -ENXIO;
+	if (which > KVM_IRQCHIP_IOAPIC)
+		return -EINVAL;
+	*state = (struct kvm_irqchip){.chip_id = which};
+	spin_lock(&chip->lock);
+	if (which == KVM_IRQCHIP_IOAPIC)
+		ioapic_get_state(chip, &state->chip.ioapic);
+	else
+		state->chip.pic = chip->pic.chip[which];
+	spin_unlock(&chip->lock);
+	return 0;
+}
+
+int irqchip_set(struct vm *vm, const struct kvm_irqchip *state)
+{
+	struct irqchip *chip = vm->devices;
+
+	if (!irqchip_full(vm))
+		return -ENXIO;
+	if (state->chip_id > KVM_IRQCHIP_IOAPIC)
+		return -EINVAL;
+	spin_lock(&chip->lock);
+	if (state->chip_id == KVM_IRQCHIP_IOAPIC)
+		ioapic_set_state(chip, &state->chip.ioapic);
+	else
+		pic_set_state(chip, state->chip_id, &state->chip.pic);
+	spin_unlock(&chip->lock);
+	return 0;
+}

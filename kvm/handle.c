@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of VM handles, generation-checked, and who works on which VM. */
+#include "kvm/handle.h"
+
+#include "arch-x86/cpu.h"
+
+/* A handle: generation in bits 55..24, slot number + 1 in bits 23..8, vCPU index + 1 in 7..0. */
+#define SLOT_SHIFT	 8
+#define SLOT_MASK	 0xffffu
+#define GENERATION_SHIFT 24
+
+_Static_assert(HANDLE_VMS <= SLOT_MASK, "slot numbers fit");
+_Static_assert(VM_VCPUS < KEEL_HANDLE_VCPU, "vCPU indexes fit");
+
+static struct vm_slot slots[HANDLE_VMS];
+
+/* The slot number + 1 that a CPU works on; 0: none. One cache line each. */
+static struct in_use {
+	u32 slot;
+} aligned(64) in_use[CPU_MAX];
+
+static u64 slot_handle(const struct vm_slot *slot)
+{
+	return (u64)slot->generation << GENERATION_SHIFT | (u64)(slot - slots + 1) << SLOT_SHIFT;
+}
+
+int handle_enter(struct cpu *cpu, u64 handle, struct vm_slot **slot, struct vm **vm,
+		 struct vcpu **vcpu)
+{
+	u32 number = handle >> SLOT_SHIFT & SLOT_MASK;
+	u32 index = handle & KEEL_HANDLE_VCPU;
+	struct vm_slot *s;
+	u8 state;
+
+	if (number == 0 || number > HANDLE_VMS)
+		return -EBADF;
+	s = &slots[number - 1];
+	/* Announce first, look afterwards: handle_in_use() does the reverse. */
+	__atomic_store_n(&in_use[cpu->index].slot, number, __ATOMIC_SEQ_CST);
+	state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
+	if (state == HANDLE_FREE || handle >> GENERATION_SHIFT != s->generation)
+		goto none;
+	*slot = s;
+	*vm = s->vm;
+	*vcpu = NULL;
+	if (state != HANDLE_LIVE)
+		return -EIO;
+	if (index == 0)
+		return 0;
+	if (index <= __atomic_load_n(&kvm_vm(s->vm)->vcpus_ready, __ATOMIC_ACQUIRE)) {
+		*vcpu = s->vm->vcpus[index - 1];
+		return 0;
+	}
+none:
+	*slot = NULL;
+	*vm = NULL;
+	handle_leave(cpu);
+	return -EBADF;
+}
+
+void handle_leave(struct cpu *cpu)
+{
+	__atomic_store_n(&in_use[cpu->index].slot, 0, __ATOMIC_RELEASE);
+}
+
+int handle_add(struct vm *vm, u64 *handle)
+{
+	for (u32 i = 0; i < HANDLE_VMS; i++) {
+		struct vm_slot *s = &slots[i];
+		bool found;
+
+		spin_lock(&s->lock);
+		found = s->state == HANDLE_FREE;
+		if (found) {
+			s->vm = vm;
+			*handle = slot_handle(s);
+			__atomic_store_n(&s->state, HANDLE_LIVE, __ATOMIC_RELEASE);
+		}
+		spin_unlock(&s->lock);
+		if (found)
+			return 0;
+	}
+	return -ENFILE;
+}
+
+void handle_remove(struct vm_slot *slot)
+{
+	__atomic_store_n(&slot->state, HANDLE_FREE, __ATOMIC_RELEASE);
+	slot->generation++;
+	slot->vm = NULL;
+}
+
+bool handle_current(const struct vm_slot *slot, u64 handle)
+{
+	return slot->state != HANDLE_FREE && handle >> GENERATION_SHIFT == slot->generation;
+}
+
+bool handle_in_use(const struct vm_slot *slot, const struct cpu *cpu)
+{
+	u32 number = slot - slots + 1;
+
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < CPU_MAX; i++)
+		if (i != cpu->index && __atomic_load_n(&in_use[i].slot, __ATOMIC_ACQUIRE) == number)
+			return true;
+	return false;
+}
+
+u64 handle_of_vcpu(const struct vm_slot *slot, const struct vcpu *vcpu)
+{
+	return slot_handle(slot) | (vcpu->index + 1);
+}

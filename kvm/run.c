@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * KEEL_RUN: KVM_RUN's order of operations around core's vcpu_run(), and the kvm_run page.
+ *
+ * The page belongs to the VMM, which may change it at any moment: each field is read once into
+ * Keel's own memory and then used from there; nothing that Keel has written is read back.
+ */
+#include <linux/kvm.h>
+
+#include "arch-x86/cpu.h"
+#include "arch-x86/regs.h"
+#include "devices/irqchip.h"
+#include "devices/lapic.h"
+#include "kvm/hypercall.h"
+#include "lib/string.h"
+#include "mm/phys.h"
+
+#define READ_ONCE(x)	     (*(const volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
+
+_Static_assert(offsetof(struct kvm_run, mmio) == 32, "the exits' union");
+_Static_assert((int)USER_UNKNOWN == KVM_EXIT_UNKNOWN && (int)USER_IO == KVM_EXIT_IO &&
+		       (int)USER_DEBUG == KVM_EXIT_DEBUG && (int)USER_HLT == KVM_EXIT_HLT &&
+		       (int)USER_MMIO == KVM_EXIT_MMIO &&
+		       (int)USER_IRQ_WINDOW == KVM_EXIT_IRQ_WINDOW_OPEN &&
+		       (int)USER_SHUTDOWN == KVM_EXIT_SHUTDOWN && (int)USER_INTR == KVM_EXIT_INTR &&
+		       (int)USER_FAIL_ENTRY == KVM_EXIT_FAIL_ENTRY &&
+		       (int)USER_INTERNAL_ERROR == KVM_EXIT_INTERNAL_ERROR,
+	       "core's numbers are KVM's");
+
+static u64 current_cr8(struct vcpu *vcpu)
+{
+	return vcpu->lapic ? vcpu->vm->irqchip->get_cr8(vcpu) : virt->get(&vcpu->v, VREG_CR8);
+}
+
+/* What every return to the VMM shows (Linux's post_kvm_run_save). */
+static void show_state(struct vcpu *vcpu, struct kvm_run *run)
+{
+	const struct vm *vm = vcpu->vm;
+	bool pic = vm->irqchip && !vm->split_irqchip;
+
+	run->if_flag = (virt->get(&vcpu->v, VREG_RFLAGS) & RFLAGS_IF) != 0;
+	run->cr8 = current_cr8(vcpu);
+	run->apic_base = vcpu->lapic ? lapic_base(vcpu) : vcpu->msr.apic_base;
+	run->ready_for_interrupt_injection = pic || vcpu_interrupt_ready(vcpu);
+	run->flags = 0;
+}
+
+static void show_internal_error(const struct vcpu_exit *exit, struct kvm_run *run)
+{
+	u32 count = MIN(exit->internal.count, (u32)ARRAY_SIZE(exit->internal.data));
+
+	run->internal.suberror = exit->internal.suberror;
+	run->internal.ndata = count;
+	for (u32 i = 0; i < count; i++)
+		run->internal.data[i] = exit->internal.data[i];
+}
+
+/* Tells the VMM of vcpu->exit. */
+static void show_exit(const struct call *call, struct kvm_run *run)
+{
+	const struct vcpu_exit *exit = &call->vcpu->exit;
+
+	run->exit_reason = exit->reason;
+	switch (exit->reason) {
+	case USER_IO:
+		run->io.direction = exit->io.in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+		run->io.size = exit->io.size;
+		run->io.port = exit->io.port;
+		run->io.count = exit->io.count;
+		run->io.data_offset = EXIT_IO_BYTES;
+		break;
+	case USER_MMIO:
+		run->mmio.phys_addr = exit->mmio.gpa.v;
+		memcpy(run->mmio.data, exit->mmio.data, sizeof(run->mmio.data));
+		run->mmio.len = exit->mmio.length;
+		run->mmio.is_write = exit->mmio.write;
+		break;
+	case USER_DEBUG:
+		run->debug.arch.exception = exit->debug.exception;
+		run->debug.arch.pc = exit->debug.pc;
+		run->debug.arch.dr6 = exit->debug.dr6;
+		run->debug.arch.dr7 = exit->debug.dr7;
+		break;
+	case USER_FAIL_ENTRY:
+		run->fail_entry.hardware_entry_failure_reason = exit->fail_entry.hardware_reason;
+		run->fail_entry.cpu = call->cpu->index;
+		break;
+	case USER_INTERNAL_ERROR:
+		show_internal_error(exit, run);
+		break;
+	}
+}
+
+/* The VMM's side of an access that it was asked for. */
+static bool complete(struct vcpu *vcpu, const struct kvm_run *run)
+{
+	struct vcpu_exit *exit = &vcpu->exit;
+
+	if (exit->reason == USER_MMIO && !exit->mmio.write) {
+		u64 data = READ_ONCE(*(const u64 *)run->mmio.data);
+
+		memcpy(exit->mmio.data, &data, sizeof(data));
+	}
+	return vcpu_complete_exit(vcpu);
+}
+
+/* Without an APIC in Keel, CR8 is the VMM's. */
+static int take_cr8(struct vcpu *vcpu, const struct kvm_run *run)
+{
+	u64 cr8 = READ_ONCE(run->cr8);
+
+	if (cr8 > 15)
+		return -EINVAL;
+	if (cr8 != virt->get(&vcpu->v, VREG_CR8))
+		virt->set(&vcpu->v, VREG_CR8, cr8);
+	return 0;
+}
+
+static s64 interrupted(struct kvm_run *run, bool immediate)
+{
+	/* A client may look only at exit_reason: an old one would replay its I/O. */
+	if (!immediate)
+		WRITE_ONCE(run->exit_reason, KVM_EXIT_INTR);
+	return KEEL_EINTR;
+}
+
+/* What the driver has to do next, of core's outcome. */
+static s64 outcome(struct call *call, struct kvm_run *run, enum run_outcome ended)
+{
+	struct vcpu *vcpu = call->vcpu;
+
+	switch (ended) {
+	case RUN_USER:
+		show_exit(call, run);
+		return KEEL_USER;
+	case RUN_INTERRUPTED:
+		return KEEL_INTERRUPTED;
+	case RUN_FAULT:
+		call->result2 = vcpu->exit.memory.gpa.v;
+		call->result3 =
+			ALIGN_DOWN(vcpu->exit.memory.hva, PAGE_SIZE) | vcpu->exit.memory.write;
+		return KEEL_FAULT;
+	case RUN_HALTED:
+		call->result2 = vcpu->deadline;
+		return KEEL_HALTED;
+	case RUN_ARM:
+		call->result2 = vcpu->deadline;
+		return KEEL_ARM;
+	case RUN_MEMORY:
+		/* In proportion, so that the number of ranges grows with the logarithm. */
+		call->result2 = MIN(MAX(2 * call->vm->low_water, call->vm->pool.total / 8),
+				    (u64)KEEL_DONATE_PAGES);
+		return KEEL_MEMORY;
+	case RUN_DEAD:
+		break;
+	}
+	return -EIO;
+}
+
+/* An AP that waits for its first INIT and SIPI: KVM_RUN ends with EAGAIN once they came. */
+static s64 wait_for_init(struct call *call, struct kvm_run *run, bool immediate)
+{
+	if (immediate)
+		return interrupted(run, true);
+	vcpu_accept_init(call->vcpu);
+	if (call->extra & KEEL_RUN_IMMEDIATE)
+		return interrupted(run, false);
+	if (call->vcpu->mp_state != MP_UNINITIALIZED)
+		return KEEL_EAGAIN;
+	/* Core puts it to sleep, so that the INIT that comes meanwhile is not missed. */
+	return outcome(call, run, vcpu_run(call->vcpu, call->cpu, call->argument));
+}
+
+static s64 run_once(struct call *call, struct kvm_run *run)
+{
+	struct vcpu *vcpu = call->vcpu;
+	bool immediate = READ_ONCE(run->immediate_exit) != 0;
+
+	if (vcpu->mp_state == MP_UNINITIALIZED)
+		return wait_for_init(call, run, immediate);
+	if (!vcpu->lapic && take_cr8(vcpu, run))
+		return -EINVAL;
+	vcpu->window_requested = READ_ONCE(run->request_interrupt_window) != 0;
+	/* Pending I/O first, whatever else is asked: VMMs run with immediate_exit just for that. */
+	if (vcpu->exit_pending && complete(vcpu, run))
+		return outcome(call, run, RUN_USER);
+	if (immediate)
+		return interrupted(run, true);
+	if (call->extra & KEEL_RUN_IMMEDIATE)
+		return interrupted(run, false);
+	return outcome(call, run, vcpu_run(vcpu, call->cpu, call->argument));
+}
+
+s64 run_vcpu(struct call *call)
+{
+	struct vcpu *vcpu = call->vcpu;
+	struct kvm_run *run;
+	s64 result;
+
+	if (!vcpu_take(vcpu))
+		return -EBUSY;
+	run = phys_ptr(vcpu->kvm_run_hpa);
+	result = run_once(call, run);
+	/* The other outcomes go back to the VMM only by way of a further KEEL_RUN. */
+	if (result != KEEL_INTERRUPTED && result != KEEL_HALTED && result != KEEL_ARM)
+		show_state(vcpu, run);
+	vcpu_release(vcpu);
+	return result;
+}

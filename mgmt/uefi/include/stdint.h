@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT */
+/* The compiler's own fixed-width types. */
+#pragma once
+
+#include <stdint-gcc.h>

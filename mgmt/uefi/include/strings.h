@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT */
+/* strcasecmp(). */
+#pragma once
+
+#include <string.h>

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+/* The machine's ports: UART, clock, power management, reset, the guest's status. */
+#include "mgmt/uefi/keelrun/machine.h"
+#include <keel.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum {
+	UART_PORT = 0x3f8,
+	UART_IRQ = 4,
+	RTC_PORT = 0x70,
+	I8042_COMMAND = 0x64,
+	RESET_CONTROL = 0xcf9
+};
+enum { RESET_CPU = BIT(2) };
+
+void devices_init(struct machine *m)
+{
+	uart_init(&m->uart);
+	rtc_init(&m->rtc);
+}
+
+static u64 now(const struct machine *m)
+{
+	return m->boot_time + (__builtin_ia32_rdtsc() - m->boot_tsc) / (keel_tsc_khz() * 1000);
+}
+
+/* The lock is held: the levels arrive in the order in which the UART took them. */
+static void update_uart(struct machine *m)
+{
+	bool level = uart_irq(&m->uart);
+	struct kvm_irq_level line = {.irq = UART_IRQ, .level = level};
+
+	if (level == m->uart_level)
+		return;
+	m->uart_level = level;
+	ioctl(m->vm, KVM_IRQ_LINE, &line);
+}
+
+/* Takes out what waits; the lock is held. */
+static u32 take_output(struct machine *m, char *to)
+{
+	u32 n = m->output_used;
+
+	memcpy(to, m->output, n);
+	m->output_used = 0;
+	return n;
+}
+
+void devices_flush(struct machine *m)
+{
+	char text[MACHINE_OUTPUT];
+	u32 n;
+
+	spin_lock(&m->lock);
+	n = take_output(m, text);
+	spin_unlock(&m->lock);
+	if (n)
+		write(STDOUT_FILENO, text, n);
+}
+
+/* The lock is held. True: the text should be printed. */
+static bool port_write(struct machine *m, u16 port, u8 value)
+{
+	u8 out;
+
+	switch (port) {
+	case UART_PORT ... UART_PORT + 7:
+		if (uart_write(&m->uart, port - UART_PORT, value, &out))
+			m->output[m->output_used++] = (char)out;
+		update_uart(m);
+		return m->output_used == MACHINE_OUTPUT || (m->output_used && value == '\n');
+	case RTC_PORT:
+	case RTC_PORT + 1:
+		rtc_write(&m->rtc, port - RTC_PORT, value);
+		return false;
+	case MACHINE_STATUS_PORT:
+		m->guest_status = value;
+		return false;
+	default:
+		return false;
+	}
+}
+
+static u8 port_read(struct machine *m, u16 port)
+{
+	u8 value;
+
+	switch (port) {
+	case UART_PORT ... UART_PORT + 7:
+		value = uart_read(&m->uart, port - UART_PORT);
+		update_uart(m);
+		return value;
+	case RTC_PORT:
+	case RTC_PORT + 1:
+		return rtc_read(&m->rtc, port - RTC_PORT, now(m));
+	case I8042_COMMAND:
+		return 0; /* both its buffers are empty */
+	default:
+		return 0xff; /* nobody there */
+	}
+}
+
+static u32 value_of(const u8 *data, u32 size)
+{
+	u32 value = 0;
+
+	memcpy(&value, data, size);
+	return value;
+}
+
+/* Ports wider than a byte. True: settled. */
+static bool wide_port(struct machine *m, bool in, u16 port, u32 size, u8 *data)
+{
+	u32 value;
+
+	if (port >= PCI_ADDRESS && port < PCI_DATA + 4) {
+		spin_lock(&m->lock);
+		value = in ? pci_read(&m->pci, port, size) : 0;
+		if (!in)
+			pci_write(&m->pci, port, size, value_of(data, size));
+		spin_unlock(&m->lock);
+		if (in)
+			memcpy(data, &value, size);
+		return true;
+	}
+	if (port < ACPI_PM_EVENT || port >= ACPI_PM_END)
+		return false;
+	if (in) {
+		value = acpi_pm_read(&m->pm, port, __builtin_ia32_rdtsc(), keel_tsc_khz());
+		memcpy(data, &value, size);
+	} else if (acpi_pm_write(&m->pm, port, value_of(data, size))) {
+		machine_end(m, MACHINE_OFF, NULL);
+	}
+	return true;
+}
+
+void devices_port(struct machine *m, bool in, u16 port, u32 size, u8 *data)
+{
+	bool print = false;
+
+	if (!in && ((port == I8042_COMMAND && data[0] == ACPI_RESET_VALUE) ||
+		    (port == RESET_CONTROL && data[0] & RESET_CPU)))
+		machine_end(m, MACHINE_RESET, NULL);
+	if (wide_port(m, in, port, size, data))
+		return;
+	spin_lock(&m->lock);
+	/* The bus splits what is wider than its devices. */
+	for (u32 i = 0; i < size; i++) {
+		if (in)
+			data[i] = port_read(m, (u16)(port + i));
+		else
+			print = port_write(m, (u16)(port + i), data[i]) || print;
+	}
+	spin_unlock(&m->lock);
+	if (print)
+		devices_flush(m);
+}
+
+u32 devices_keys(struct machine *m, const char *keys, u32 count)
+{
+	u32 taken = 0;
+
+	spin_lock(&m->lock);
+	while (taken < count && uart_can_receive(&m->uart))
+		uart_receive(&m->uart, (u8)keys[taken++]);
+	update_uart(m);
+	spin_unlock(&m->lock);
+	return taken;
+}

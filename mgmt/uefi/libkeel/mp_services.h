@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* EFI_MP_SERVICES_PROTOCOL (UEFI Platform Initialization Specification, volume 2), for which
+ * gnu-efi has no header. */
+#pragma once
+
+#include <efi.h>
+
+#define EFI_MP_SERVICES_GUID                                                                       \
+	{                                                                                          \
+		0x3fdda605, 0xa76e, 0x4f46,                                                        \
+		{                                                                                  \
+			0xad, 0x29, 0x12, 0xf4, 0x53, 0x1b, 0x3d, 0x08                             \
+		}                                                                                  \
+	}
+
+enum { PROCESSOR_IS_BSP = 1, PROCESSOR_ENABLED = 2, PROCESSOR_HEALTHY = 4 };
+
+typedef struct {
+	UINT64 id; /* APIC id */
+	UINT32 status;
+	UINT32 package, core, thread;
+	UINT32 extended[6];
+} EFI_PROCESSOR_INFORMATION;
+
+typedef void(EFIAPI *EFI_AP_PROCEDURE)(void *arg);
+
+typedef struct EFI_MP_SERVICES EFI_MP_SERVICES;
+struct EFI_MP_SERVICES {
+	EFI_STATUS(EFIAPI *GetNumberOfProcessors)(EFI_MP_SERVICES *, UINTN *total, UINTN *enabled);
+	EFI_STATUS(EFIAPI *GetProcessorInfo)
+	(EFI_MP_SERVICES *, UINTN number, EFI_PROCESSOR_INFORMATION *);
+	EFI_STATUS(EFIAPI *StartupAllAPs)
+	(EFI_MP_SERVICES *, EFI_AP_PROCEDURE, BOOLEAN single, EFI_EVENT, UINTN timeout_us,
+	 void *arg, UINTN **failed);
+	EFI_STATUS(EFIAPI *StartupThisAP)
+	(EFI_MP_SERVICES *, EFI_AP_PROCEDURE, UINTN number, EFI_EVENT, UINTN timeout_us, void *arg,
+	 BOOLEAN *finished);
+	EFI_STATUS(EFIAPI *SwitchBSP)(EFI_MP_SERVICES *, UINTN number, BOOLEAN enable_old);
+	EFI_STATUS(EFIAPI *EnableDisableAP)
+	(EFI_MP_SERVICES *, UINTN number, BOOLEAN enable, UINT32 *health);
+	EFI_STATUS(EFIAPI *WhoAmI)(EFI_MP_SERVICES *, UINTN *number);
+};

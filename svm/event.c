@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* Event injection, interrupt and NMI windows, and events whose delivery an exit cut short. */
+#include "arch-x86/log.h"
+#include "arch-x86/regs.h"
+#include "svm/internal.h"
+
+static void intercept_code(struct virt_vcpu *v, u32 code, bool on)
+{
+	u32 *word = &vmcb_of(v)->intercepts[code / 32];
+	u32 value = (*word & ~BIT(code % 32)) | (u32)on << code % 32;
+
+	if (*word == value)
+		return;
+	*word = value;
+	v->dirty |= CLEAN_INTERCEPTS;
+}
+
+static void intercept_dr(struct virt_vcpu *v, bool on)
+{
+	VMCB_SET(v, intercepts[SVM_DR_READ / 32], on ? ~0u : 0, CLEAN_INTERCEPTS);
+}
+
+/*
+ * APM vol. 2, "Virtual Interrupt Intercept": a pending virtual interrupt of the highest priority
+ * exits when the guest could take it. It is never delivered itself.
+ */
+static void intr_window(struct virt_vcpu *v, bool on)
+{
+	u64 window = V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR;
+	u64 control = vmcb_of(v)->int_control & ~window;
+
+	VMCB_SET(v, int_control, control | (on ? window : 0), CLEAN_TPR);
+	intercept_code(v, SVM_VINTR, on);
+}
+
+void svm_intercept(struct virt_vcpu *v, u32 set)
+{
+	bool child = v->vm->kind == VIRT_CHILD;
+
+	v->intercept_set = set;
+	v->nmi_window = child && set & INTERCEPT_NMI_WINDOW;
+	intr_window(v, set & INTERCEPT_INTR_WINDOW);
+	/* A child's DRs are on the processor only while dr_live: else it would see others'. */
+	intercept_dr(v, set & INTERCEPT_MOV_DR || (child && !v->dr_live));
+	intercept_code(v, SVM_EXCEPTION + VECTOR_BP, set & INTERCEPT_BP);
+	intercept_code(v, SVM_EXCEPTION + VECTOR_UD, set & INTERCEPT_UD);
+	/* A TPR that changes while V_IRQ waits is one of the things that emulators get wrong. */
+	intercept_code(v, SVM_CR_WRITE + 8,
+		       set & INTERCEPT_CR8_WRITE || (child && set & INTERCEPT_INTR_WINDOW));
+	if (child) {
+		intercept_code(v, SVM_IRET, v->nmi_state == NMI_MASKED);
+		return;
+	}
+	intercept_code(v, SVM_EXCEPTION + VECTOR_DB, set & INTERCEPT_DB);
+	intercept_code(v, SVM_NMI, set & INTERCEPT_NMI);
+	intercept_code(v, SVM_IRET, set & INTERCEPT_NMI_WINDOW);
+	intercept_code(v, SVM_HLT, set & INTERCEPT_HLT);
+}
+
+static u64 encode_event(const struct virt_event *event)
+{
+	static const u32 types[] = {
+		[EVENT_INTR] = VMCB_EVENT_INTR,
+		[EVENT_NMI] = VMCB_EVENT_NMI,
+		[EVENT_EXCEPTION] = VMCB_EVENT_EXCEPTION,
+		[EVENT_SOFT_INTR] = VMCB_EVENT_SOFT,
+	};
+	u64 word = VMCB_EVENT_VALID | types[event->type] | event->vector;
+
+	if (event->has_error)
+		word |= VMCB_EVENT_HAS_ERROR | (u64)event->error << 32;
+	return word;
+}
+
+/* Events whose handlers return behind the instruction: INT n, INT3, INTO. */
+static bool is_soft(u32 type, u8 vector)
+{
+	return type == VMCB_EVENT_SOFT ||
+	       (type == VMCB_EVENT_EXCEPTION && (vector == VECTOR_BP || vector == VECTOR_OF));
+}
+
+/*
+ * The RIP that a soft event pushes: nRIP where the processor has it (APM vol. 2, "Event
+ * Injection"), also when no length is known, since an exit leaves 0 there; else RIP itself must
+ * stand behind the instruction already.
+ */
+static void push_next_rip(struct virt_vcpu *v, u8 length)
+{
+	v->soft_len = length;
+	vmcb_of(v)->next_rip = v->rip + length;
+	if (!(virt_features & VIRT_NEXT_RIP))
+		v->rip += length;
+}
+
+void svm_inject(struct virt_vcpu *v, const struct virt_event *event)
+{
+	struct vmcb *vmcb = vmcb_of(v);
+
+	/* Another injection before the entry of the last one: RIP stands at the instruction again.
+	 */
+	if (v->soft_len && !(virt_features & VIRT_NEXT_RIP))
+		v->rip -= v->soft_len;
+	v->soft_len = 0;
+	if (event->type == EVENT_NONE) {
+		vmcb->event_inject = 0;
+		return;
+	}
+	CHECK(event->type <= EVENT_SOFT_INTR);
+	vmcb->event_inject = encode_event(event);
+	if (event->type == EVENT_NMI && v->vm->kind == VIRT_CHILD && v->nmi_state == NMI_OPEN) {
+		v->nmi_state = NMI_MASKED;
+		intercept_code(v, SVM_IRET, true);
+	}
+	if (is_soft(vmcb->event_inject & VMCB_EVENT_TYPE, event->vector))
+		push_next_rip(v, event->insn_len);
+}
+
+/*
+ * A software interrupt or INT3/INTO of the guest's own is not given back: RIP still stands at the
+ * instruction, which is simply executed again. One that we injected is, since that instruction
+ * may not be in memory.
+ */
+void svm_decode_vectoring(struct virt_vcpu *v, struct virt_event *event)
+{
+	u64 info = vmcb_of(v)->exit_int_info;
+	u32 type = info & VMCB_EVENT_TYPE;
+
+	event->vector = info;
+	event->has_error = info & VMCB_EVENT_HAS_ERROR;
+	event->error = event->has_error ? info >> 32 : 0;
+	event->insn_len = 0;
+	if (is_soft(type, info)) {
+		if (!v->soft_len)
+			return;
+		if (!(virt_features & VIRT_NEXT_RIP))
+			v->rip -= v->soft_len;
+		event->insn_len = v->soft_len;
+		event->type = type == VMCB_EVENT_SOFT ? EVENT_SOFT_INTR : EVENT_EXCEPTION;
+	} else if (type == VMCB_EVENT_INTR) {
+		event->type = EVENT_INTR;
+	} else if (type == VMCB_EVENT_NMI) {
+		event->type = EVENT_NMI;
+		/* Not delivered, so not masked: the injection again will mask. */
+		if (v->vm->kind == VIRT_CHILD) {
+			v->nmi_state = NMI_OPEN;
+			intercept_code(v, SVM_IRET, false);
+		}
+	} else if (type == VMCB_EVENT_EXCEPTION) {
+		event->type = EVENT_EXCEPTION;
+	}
+}
+
+/*
+ * NMI masking of a child in software, for processors without a virtual NMI. After IRET's intercept
+ * the IRET must still run before NMIs are open; when one waits, it runs with RFLAGS.TF, and so does
+ * the one instruction of an interrupt shadow. The #DB that follows is ours unless the guest had
+ * set TF itself. An event being injected would push that TF: then the window has to wait.
+ */
+void svm_nmi_prepare(struct virt_vcpu *v)
+{
+	struct vmcb *vmcb = vmcb_of(v);
+
+	if (v->nmi_state == NMI_MASKED || vmcb->event_inject & VMCB_EVENT_VALID)
+		return;
+	v->stepping = true;
+	v->step_rip = v->rip;
+	v->step_tf = vmcb->rflags & RFLAGS_TF;
+	vmcb->rflags |= RFLAGS_TF;
+}
+
+void svm_nmi_iret(struct virt_vcpu *v, struct vm_exit *e)
+{
+	if (v->vm->kind != VIRT_CHILD)
+		return; /* core/ does it for the management guest, whose NMIs are real */
+	v->nmi_state = NMI_IRET;
+	v->step_rip = v->rip;
+	intercept_code(v, SVM_IRET, false);
+	e->reason = EXIT_NONE;
+}
+
+void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e)
+{
+	struct vmcb *vmcb = vmcb_of(v);
+	bool trap =
+		v->stepping && vmcb->exit_code == SVM_EXCEPTION + VECTOR_DB && vmcb->dr6 & DR6_BS;
+	bool moved = trap || v->rip != v->step_rip;
+
+	if (v->stepping && !v->step_tf && (trap || !moved))
+		vmcb->rflags &= ~(u64)RFLAGS_TF;
+	v->stepping = false;
+	if (!moved) /* a host interrupt or a nested page fault came first: again later */
+		return;
+	v->nmi_state = NMI_OPEN;
+	if (!trap || v->step_tf)
+		return;
+	VMCB_SET(v, dr6, vmcb->dr6 & ~(u64)DR6_BS, CLEAN_DRX);
+	e->reason = v->nmi_window ? EXIT_NMI_WINDOW : EXIT_NONE;
+}

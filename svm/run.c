@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One entry: what must be on the processor, which translations may be used, what changed in the
+ * VMCB. Nothing is written that has not changed (design D8).
+ */
+#include "arch-x86/insn.h"
+#include "arch-x86/log.h"
+#include "svm/internal.h"
+
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+void svm_save_extra(struct virt_vcpu *v)
+{
+	if (!v->loaded || v->extra_saved)
+		return;
+	vmsave(v->hw_hpa);
+	v->extra_saved = true;
+}
+
+/*
+ * DR0 to DR3 change owner only when a vCPU that uses them is entered: the management guest's stay
+ * on the processor while children that do not are run (their MOV DR is intercepted then).
+ */
+static void take_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
+{
+	struct virt_vcpu *owner = cpu->dr_owner;
+
+	if (owner) {
+		owner->dr[0] = read_dr0();
+		owner->dr[1] = read_dr1();
+		owner->dr[2] = read_dr2();
+		owner->dr[3] = read_dr3();
+	}
+	write_dr0(v->dr[0]);
+	write_dr1(v->dr[1]);
+	write_dr2(v->dr[2]);
+	write_dr3(v->dr[3]);
+	cpu->dr_owner = v;
+}
+
+static void drop_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
+{
+	v->dr[0] = read_dr0();
+	v->dr[1] = read_dr1();
+	v->dr[2] = read_dr2();
+	v->dr[3] = read_dr3();
+	cpu->dr_owner = NULL;
+}
+
+void svm_load(struct virt_vcpu *v, struct cpu *cpu)
+{
+	CHECK(!cpu->loaded);
+	/* APM vol. 2, "VMCB Clean Field": a VMCB that ran elsewhere has nothing clean here. */
+	if (v->cpu != cpu) {
+		v->cpu = cpu;
+		v->asid_generation = 0;
+		v->dirty |= CLEAN_ALL;
+	}
+	vmload(v->hw_hpa);
+	v->dirty &= ~(u32)DIRTY_EXTRA;
+	v->extra_saved = true;
+	v->loaded = true;
+	cpu->loaded = v;
+}
+
+void svm_put(struct virt_vcpu *v)
+{
+	struct cpu *cpu = v->cpu;
+
+	CHECK(v->loaded && cpu->loaded == v);
+	svm_save_extra(v);
+	/* A child may next run on another CPU, or never: its DRs must not stay behind here. */
+	if (cpu->dr_owner == v && v->vm->kind == VIRT_CHILD)
+		drop_debug_registers(v, cpu);
+	v->loaded = false;
+	cpu->loaded = NULL;
+}
+
+/*
+ * A new tag instead of a flush. When they run out the generation changes: all translations of
+ * this CPU go, and each vCPU gets a new tag at its next entry here.
+ */
+static u8 new_asid(struct virt_vcpu *v, struct cpu *cpu)
+{
+	u8 tlb_control = TLB_KEEP;
+
+	if (cpu->asid_next >= cpu->asid_count) {
+		cpu->asid_generation++;
+		cpu->asid_next = 1;
+		tlb_control = TLB_FLUSH_ALL;
+	}
+	v->asid = cpu->asid_next++;
+	v->asid_generation = cpu->asid_generation;
+	VMCB_SET(v, asid, v->asid, CLEAN_ASID);
+	return tlb_control;
+}
+
+static void prepare_translations(struct virt_vcpu *v, struct cpu *cpu)
+{
+	struct vmcb *vmcb = vmcb_of(v);
+	u64 generation = __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE);
+	bool stale = v->flush || generation != v->slat_generation_seen;
+
+	if (v->asid_generation == cpu->asid_generation && !stale)
+		return;
+	if (v->asid_generation == cpu->asid_generation && virt_features & VIRT_FLUSH_BY_ASID)
+		vmcb->tlb_control = TLB_FLUSH_ASID;
+	else
+		vmcb->tlb_control = new_asid(v, cpu);
+	v->slat_generation_seen = generation;
+	v->flush = false;
+}
+
+static void prepare_clean_bits(struct virt_vcpu *v)
+{
+	struct vmcb *vmcb = vmcb_of(v);
+	u32 clean = CLEAN_ALL & ~v->dirty;
+
+	if (vmcb->clean != clean)
+		vmcb->clean = clean;
+}
+
+void svm_run(struct virt_vcpu *v, struct vm_exit *e)
+{
+	struct vmcb *vmcb = vmcb_of(v);
+	struct cpu *cpu = v->cpu;
+
+	vmcb->rax = v->gpr[GPR_RAX];
+	vmcb->rsp = v->gpr[GPR_RSP];
+	vmcb->rip = v->rip;
+	if (unlikely(v->nmi_window))
+		svm_nmi_prepare(v);
+	if (unlikely(v->dr_live && cpu->dr_owner != v))
+		take_debug_registers(v, cpu);
+	if (unlikely(v->dirty & DIRTY_EXTRA))
+		vmload(v->hw_hpa);
+	v->extra_saved = false;
+	prepare_translations(v, cpu);
+	if (virt_features & VIRT_CLEAN_BITS)
+		prepare_clean_bits(v);
+	if (unlikely(virt_check_entry))
+		svm_check_before(v);
+	v->dirty = 0;
+	svm_enter(v, v->hw_hpa, svm_features.rsb_fill);
+	if (unlikely(virt_check_entry))
+		svm_check_after(v);
+	v->gpr[GPR_RAX] = vmcb->rax;
+	v->gpr[GPR_RSP] = vmcb->rsp;
+	v->rip = vmcb->rip;
+	if (unlikely(vmcb->tlb_control))
+		vmcb->tlb_control = TLB_KEEP;
+	if (unlikely(vmcb->event_inject))
+		vmcb->event_inject = 0;
+	svm_decode(v, e);
+	v->soft_len = 0;
+	if (unlikely(v->stepping || v->nmi_state == NMI_IRET))
+		svm_nmi_settle(v, e);
+}
+
+/*
+ * The NMI handler runs on an IST stack, which the processor finds through TR: root's own group of
+ * VMLOAD state must be loaded for it.
+ */
+void svm_take_nmi(struct cpu *cpu, bool sleep)
+{
+	struct virt_vcpu *v = cpu->loaded;
+
+	if (v)
+		svm_save_extra(v);
+	vmload(cpu->host_area);
+	if (sleep)
+		svm_sleep_nmi();
+	else
+		svm_open_nmi();
+	if (v)
+		v->dirty |= DIRTY_EXTRA;
+}

@@ -1,0 +1,104 @@
+; SPDX-License-Identifier: MIT
+; Instructions that a guest without virtualisation or the feature does not have, and hypercalls.
+%include "guest.inc"
+%macro ud 2+
+	faults 6, %1
+	%2
+	end_faults
+%endmacro
+%macro ud_rax 2
+	faults 6, %1
+	mov eax, SCRATCH
+	%2
+	end_faults
+%endmacro
+	guest_header 0, END_STATUS
+	enter_protected
+	enter_long
+	mov eax, 0x80000001
+	cpuid
+	test ecx, 4
+	check "CPUID: no SVM"
+	mov eax, 1
+	cpuid
+	test ecx, 0x20
+	check "CPUID: no VMX"
+	ud_rax "VMRUN", vmrun
+	ud_rax "VMLOAD", vmload
+	ud_rax "VMSAVE", vmsave
+	ud "CLGI", clgi
+	ud "STGI", stgi
+	ud "SKINIT", skinit
+	ud "INVLPGA", invlpga
+	ud "VMXOFF", vmxoff
+	ud "VMLAUNCH", vmlaunch
+	mov eax, 1000 ; no such hypercall
+	vmmcall
+	cmp rax, -1000
+	check "unknown hypercall: -KVM_ENOSYS"
+	faults 13, "XSETBV without X87"
+	mov rax, cr4
+	or eax, 0x40000
+	mov cr4, rax
+	xor ecx, ecx
+	xor eax, eax
+	xor edx, edx
+	xsetbv
+	end_faults
+	faults 13, "XSETBV of AVX without SSE"
+	xor ecx, ecx
+	xor edx, edx
+	mov eax, 5
+	xsetbv
+	end_faults
+	faults 13, "XSETBV of XCR1"
+	mov ecx, 1
+	xor edx, edx
+	mov eax, 1
+	xsetbv
+	end_faults
+	mov dword [FAULT_VECTOR], 0xff
+	xor ecx, ecx
+	xor edx, edx
+	mov eax, 7
+	xsetbv
+	xgetbv
+	cmp eax, 7
+	check "XSETBV"
+	mov eax, 0xd
+	xor ecx, ecx
+	cpuid
+	cmp ebx, 832
+	check_silicon "CPUID 0xD EBX with AVX in XCR0"
+	mov eax, 3
+	xor ecx, ecx
+	xor edx, edx
+	xsetbv
+	mov eax, 0xd
+	xor ecx, ecx
+	cpuid
+	cmp ebx, 576
+	check_silicon "CPUID 0xD EBX without"
+	mov eax, 1
+	cpuid
+	bt ecx, 27
+	setc al
+	cmp al, 1
+	check "CPUID.OSXSAVE follows CR4"
+	wbinvd
+	invd
+	mov dword [FAULT_VECTOR], 0xff
+	cmp dword [FAULT_VECTOR], 0xff
+	check "WBINVD, INVD"
+	faults 6, "XSETBV without CR4.OSXSAVE: #UD"
+	mov rax, cr4
+	and eax, ~0x40000
+	mov cr4, rax
+	xor ecx, ecx
+	mov eax, 1
+	xsetbv
+	end_faults
+	finish
+idt32_support
+long_support
+guest_tables

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runs the bare-metal guests of tests/guests, one VM each, as a plain /dev/kvm client: on Linux's
+ * KVM and on Keel alike. Usage: guests [NAME ...]    Closes with "GUESTS N passed, N failed".
+ */
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define GUEST(name)                                                                                \
+	__asm__(".pushsection .rodata\n"                                                           \
+		".balign 16\n"                                                                     \
+		".hidden guest_" #name "\n.global guest_" #name "\n"                               \
+		"guest_" #name ": .incbin \"build/guests/" #name ".bin\"\n"                        \
+		".hidden guest_" #name "_end\n.global guest_" #name "_end\n"                       \
+		"guest_" #name "_end:\n.popsection\n");                                            \
+	extern const uint8_t guest_##name[], guest_##name##_end[];
+#include "guests/list.h"
+#undef GUEST
+
+#define GUEST(name) {#name, guest_##name, guest_##name##_end},
+static const struct guest {
+	const char *name;
+	const uint8_t *start, *end;
+} guests[] = {
+#include "guests/list.h"
+};
+
+struct header {
+	uint8_t jump[4];
+	uint32_t magic, flags, end;
+};
+
+#define MAGIC         0x74736575
+#define FLAG_IRQCHIP  1
+#define FLAG_DIRTY    2
+#define LOAD_AT       0x8000
+#define MEMORY        (4u << 20)
+#define MMIO_BASE     0xd0000000u
+#define EXITS_AT_MOST 2000000
+
+#define LENIENT_AT    0x538
+
+static uint8_t mmio[4096];
+
+/* QEMU's TCG skips some of silicon's checks: guests report those, but do not fail for them. */
+static int lenient(void)
+{
+	uint32_t a = 0x40000000, b, c = 0, d;
+
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	return b == 0x54474354; /* "TCGT" of "TCGTCGTCGTCG" */
+}
+
+static int io_exit(struct kvm_run *run, int *status)
+{
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+	uint32_t bytes = run->io.size * run->io.count;
+
+	if (run->io.direction == KVM_EXIT_IO_IN) {
+		memset(data, run->io.port == 0xe8 ? run->io.size * 0x11 : 0xff, bytes);
+		return 0;
+	}
+	if (run->io.port == 0xe9)
+		for (uint32_t i = 0; i < bytes; i++)
+			putchar(data[i]);
+	if (run->io.port == 0xf4) {
+		*status = data[0];
+		return 1;
+	}
+	return 0;
+}
+
+static void mmio_exit(struct kvm_run *run)
+{
+	uint64_t offset = run->mmio.phys_addr - MMIO_BASE;
+
+	if (offset >= sizeof(mmio) || offset + run->mmio.len > sizeof(mmio)) {
+		if (!run->mmio.is_write)
+			memset(run->mmio.data, 0xff, 8);
+		return;
+	}
+	if (run->mmio.is_write)
+		memcpy(mmio + offset, run->mmio.data, run->mmio.len);
+	else
+		memcpy(run->mmio.data, mmio + offset, run->mmio.len);
+}
+
+/* The reason that ended the guest, *status what it wrote to port 0xf4. */
+static int run_to_end(int vcpu, struct kvm_run *run, int *status)
+{
+	for (int exits = 0; exits < EXITS_AT_MOST; exits++) {
+		if (ioctl(vcpu, KVM_RUN, 0) < 0) {
+			perror("KVM_RUN");
+			return -1;
+		}
+		if (run->exit_reason == KVM_EXIT_MMIO) {
+			mmio_exit(run);
+		} else if (run->exit_reason == KVM_EXIT_IO) {
+			if (io_exit(run, status))
+				return 0;
+		} else if (run->exit_reason != KVM_EXIT_SET_TPR) {
+			return run->exit_reason;
+		}
+	}
+	printf("no end after %d exits\n", EXITS_AT_MOST);
+	return -1;
+}
+
+static int set_up(int kvm, int vm, int vcpu, uint8_t *memory, const struct guest *g)
+{
+	static union {
+		struct kvm_cpuid2 head;
+		uint8_t room[sizeof(struct kvm_cpuid2) + 100 * sizeof(struct kvm_cpuid_entry2)];
+	} cpuid;
+	struct kvm_sregs sregs;
+	struct kvm_regs regs = {.rip = LOAD_AT, .rflags = 2};
+
+	(void)vm;
+	cpuid.head.nent = 100;
+	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid) < 0 ||
+	    ioctl(vcpu, KVM_GET_SREGS, &sregs) < 0)
+		return -1;
+	for (unsigned i = 0; i < cpuid.head.nent; i++) { /* the guests test a CPU without either */
+		struct kvm_cpuid_entry2 *e = &cpuid.head.entries[i];
+
+		if (e->function == 1)
+			e->ecx &= ~(1u << 5);
+		if (e->function == 0x80000001)
+			e->ecx &= ~(1u << 2);
+	}
+	if (ioctl(vcpu, KVM_SET_CPUID2, &cpuid) < 0)
+		return -1;
+	memcpy(memory + LOAD_AT, g->start, g->end - g->start);
+	*(uint32_t *)(memory + LENIENT_AT) = lenient();
+	sregs.cs.base = 0;
+	sregs.cs.selector = 0;
+	if (ioctl(vcpu, KVM_SET_SREGS, &sregs) < 0 || ioctl(vcpu, KVM_SET_REGS, &regs) < 0)
+		return -1;
+	return 0;
+}
+
+static int run_guest(int kvm, int run_size, const struct guest *g)
+{
+	const struct header *h = (const void *)g->start;
+	struct kvm_pit_config pit = {0};
+	const char *step = "create";
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0), vcpu = -1, end = -1, status = -1, ok = 0;
+	uint8_t *memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct kvm_userspace_memory_region region = {.memory_size = MEMORY,
+						     .userspace_addr = (uintptr_t)memory};
+	struct kvm_run *run = MAP_FAILED;
+
+	memset(mmio, 0, sizeof(mmio));
+	printf("== %s\n", g->name);
+	if (vm < 0 || memory == MAP_FAILED || ioctl(vm, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
+	    ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+		goto out;
+	step = "irqchip";
+	region.flags = h->flags & FLAG_DIRTY ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+	if (h->flags & FLAG_IRQCHIP &&
+	    (ioctl(vm, KVM_CREATE_IRQCHIP, 0) < 0 || ioctl(vm, KVM_CREATE_PIT2, &pit) < 0))
+		goto out;
+	step = "vCPU";
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	if (vcpu < 0)
+		goto out;
+	run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	if (run == MAP_FAILED || set_up(kvm, vm, vcpu, memory, g) < 0)
+		goto out;
+	if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+		goto out;
+	step = NULL;
+	end = run_to_end(vcpu, run, &status);
+	ok = end == (int)h->end && (end != 0 || status == 0);
+	if (!ok) {
+		struct kvm_regs r;
+
+		ioctl(vcpu, KVM_GET_REGS, &r);
+		printf("ended with exit %d, status %d, RIP %llx; exit %u was to end it\n", end,
+		       status, (unsigned long long)r.rip, h->end);
+		if (end == KVM_EXIT_INTERNAL_ERROR)
+			printf("suberror %u\n", run->internal.suberror);
+	}
+out:
+	if (step)
+		perror(step);
+	printf("%s guest %s\n", ok ? "ok" : "FAIL", g->name);
+	if (run != MAP_FAILED)
+		munmap(run, run_size);
+	if (vcpu >= 0)
+		close(vcpu);
+	if (vm >= 0)
+		close(vm);
+	if (memory != MAP_FAILED)
+		munmap(memory, MEMORY);
+	return ok;
+}
+
+int main(int argc, char **argv)
+{
+	int kvm = open("/dev/kvm", O_RDWR), passed = 0, failed = 0;
+	int run_size = kvm < 0 ? -1 : ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+	if (run_size < 0) {
+		perror("/dev/kvm");
+		return 1;
+	}
+	for (size_t i = 0; i < sizeof(guests) / sizeof(guests[0]); i++) {
+		int wanted = argc < 2;
+
+		for (int a = 1; a < argc; a++)
+			wanted |= !strcmp(argv[a], guests[i].name);
+		if (!wanted)
+			continue;
+		if (run_guest(kvm, run_size, &guests[i]))
+			passed++;
+		else
+			failed++;
+	}
+	printf("GUESTS %d passed, %d failed\n", passed, failed);
+	return failed != 0;
+}

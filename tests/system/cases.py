@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""The system cases: whole machines, booted by scripts/run. What differs between machines lives in
+scripts/run, not here."""
+import dataclasses
+import pathlib
+import re
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+GUEST = ROOT / "build/guest"
+KERNEL = f"{ROOT}/build/cache/kernel/vmlinuz:/EFI/keel/vmlinuz"
+INITRD = f"{GUEST}/initrd.cpio:/EFI/keel/initrd"
+
+
+@dataclasses.dataclass
+class Case:
+    name: str
+    limit: int                 # seconds
+    arguments: list            # of scripts/run
+    expect: list = dataclasses.field(default_factory=list)  # regular expressions, in order
+    forbid: list = dataclasses.field(default_factory=list)
+    status: int = 0            # scripts/run's
+    machine: str = "qemu-svm"
+    quick: bool = False
+    full: bool = False         # only with --full: long under counted instructions
+
+    def run(self, work):
+        """(problem or None, log)"""
+        log = work / "log"
+        command = [ROOT / "scripts/run", "--machine", self.machine, "--timeout", str(self.limit),
+                   "--log", log, "--quiet", *self.arguments]
+        p = subprocess.run([str(c) for c in command], cwd=ROOT, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                           timeout=self.limit + 60)
+        text = log.read_text(errors="replace") if log.exists() else ""
+        text += p.stdout.decode(errors="replace")
+        if p.returncode != self.status:
+            return f"exit status {p.returncode}, {self.status} expected", text
+        position = 0
+        for pattern in self.expect:
+            found = re.compile(pattern, re.M).search(text, position)
+            if not found:
+                return f"the log lacks, or has out of order: {pattern}", text
+            position = found.end()
+        for pattern in self.forbid:
+            if re.search(pattern, text, re.M):
+                return f"the log has: {pattern}", text
+        return None, text
+
+
+CASES = []
+
+MAIN_JOB = [r"keel: launched: 2 CPUs are in guest mode", r"2 vCPUs on 2 CPUs, 512 MiB",
+            r"SELFTEST passed", r"the guest powered off", r"exits by reason",
+            r"keelrun: guest status 0"]
+
+
+def linux_child(options, line):
+    """scripts/run's arguments for Debian's kernel in a child."""
+    return ["--add", KERNEL, "--add", INITRD, "--next", r"\EFI\keel\keelrun.efi", "--args",
+            rf"-k \EFI\keel\vmlinuz -i \EFI\keel\initrd {options} --poweroff -p "
+            f'"console=ttyS0 tsc=reliable clocksource=tsc mitigations=off quiet {line}"']
+
+
+def efi(path, arguments="", *more):
+    """A UEFI program of the build as what Keel starts; the machine goes off when it has ended."""
+    name = f"/{pathlib.Path(path).name}"
+    return ["--add", f"{ROOT}/build/{path}:{name}", "--next", name, f"--args={arguments}",
+            "--conf", "after=poweroff", *more]
+
+
+def uki(*more):
+    # Real time: an operating system that boots two CPUs on counted instructions takes minutes.
+    return ["--add", f"{GUEST}/linux.efi:/linux.efi", "--next", "/linux.efi", "--parallel", *more]
+
+
+CASES += [
+    Case("main job: Linux in a child, 2 vCPUs, self-test", 240, [], MAIN_JOB, quick=True),
+    Case("main job with every VMCB checked before entry", 400,
+         linux_child("-m 512 -c 2", "keel.test=2,400,500") + ["--conf", "check=entry"],
+         [r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+    Case("main job without optional hardware features", 300,
+         linux_child("-m 512 -c 1", "keel.test=1,400,500") +
+         ["--conf", "hw-off=next-rip,decode-assists,flush-by-asid,clean-bits,slat-1g"],
+         [r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+    Case("Linux in a child, 8 vCPUs on 2 CPUs", 400,
+         linux_child("-m 512 -c 8", "keel.test=8,400,100"),
+         [r"8 vCPUs on 2 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+    Case("Linux in a child, memory above 4 GiB", 400,
+         linux_child("-m 4600 -c 1", "keel.test=1,4000,100") + ["--memory", "6144"],
+         [r"4600 MiB", r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+    Case("Linux as the management guest, CPU offline and online", 240, uki(),
+         [r"keel: launched: 2 CPUs", r"Keel guest: Linux", r"HOTPLUG passed"],
+         forbid=[r"HOTPLUG failed"], quick=True),
+    Case("bare-metal guests", 240, efi("kvm/guests.efi"),
+         [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], quick=True),
+    Case("bare-metal guests, every VMCB checked", 400,
+         efi("kvm/guests.efi", "", "--conf", "check=entry"),
+         [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], full=True),
+    Case("two children, one killed 50 times", 400, efi("kvm/uefi/load.efi", "kill"),
+         [r"50 kills", r"LOAD passed"], full=True),
+    Case("eight children share two CPUs", 240, efi("kvm/uefi/load.efi", "share"),
+         [r"LOAD passed"], full=True),
+    Case("a child with interrupts off delays others by a slice", 240,
+         efi("kvm/uefi/load.efi", "gap", "--smp", "1"), [r"LOAD passed"], full=True),
+    Case("a child's timer is on time", 240,
+         efi("kvm/uefi/load.efi", "late", "--smp", "1"), [r"LOAD passed"], full=True),
+    Case("KVM sample: real-mode adder", 120, efi("kvm/adder.efi"), [r"keel: /adder.efi ended$"]),
+    Case("KVM sample: flat 32-bit, irqchip, console port", 120, efi("kvm/flat32.efi"),
+         [r"keel: /flat32.efi ended$"]),
+    Case("KVM sample: long-mode hello", 120, efi("kvm/hello64.efi"),
+         [r"keel: /hello64.efi ended$"], quick=True),
+    Case("threads of libkeel on both CPUs", 240, efi("kvm/uefi/threads.efi"),
+         [r"threads: passed"], full=True),
+    Case("a page fault in root prints the dump", 120, ["--conf", "test=root-pf"],
+         [r"KEEL PANIC"], status=2),
+    Case("a double fault in root prints the dump", 120, ["--conf", "test=root-df"],
+         [r"KEEL PANIC"], status=2),
+    Case("a launch that fails on one CPU leaves the firmware as it was", 120,
+         ["--conf", "test=launch-fail"] + efi("kvm/hello64.efi"),
+         [r"keel: the launch failed", r"keel: starting /hello64.efi",
+          r"keel: /hello64.efi ended with EFI error"], status=1),
+    Case("no SVM: says why, and chain-loads all the same", 120,
+         ["--machine", "qemu-svm:EPYC,-svm"] + uki(),
+         [r"keel: cannot run here: .*SVM", r"Keel guest: Linux"]),
+    Case("no nested paging: says why, and stops when told to", 120,
+         ["--machine", "qemu-svm:EPYC,-npt", "--conf", "on-fail=stop", "--parallel", "--timeout", "40"],
+         [r"keel: cannot run here: .*nested paging", r"on-fail=stop"], status=3),
+    Case("wrong lines of keel.conf are named and skipped", 120,
+         ["--conf", "colour=blue", "--conf", "log=loud"] + efi("kvm/hello64.efi"),
+         [r"line \d+: unknown key: skipped", r"line \d+: log= is error", r"hello64.efi ended$"]),
+    Case("keelrun: a missing kernel", 120, efi("keelrun.efi", r"-k \none"),
+         [r"keelrun: .*none", r"ended with EFI error"], status=1),
+    Case("keelrun: a file that is no kernel", 120,
+         efi("keelrun.efi", r"-k \EFI\keel\keel.conf"),
+         [r"keelrun: ", r"ended with EFI error"], status=1),
+    Case("keelrun: an unknown option", 120, efi("keelrun.efi", "--frobnicate"),
+         [r"keelrun: .*frobnicate", r"ended with EFI error"], status=1),
+    Case("one CPU", 200, linux_child("-m 256 -c 1", "keel.test=1,200,100") + ["--smp", "1"],
+         [r"keel: launched: 1 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"]),
+    Case("four CPUs", 300, linux_child("-m 512 -c 4", "keel.test=4,400,100") + ["--smp", "4"],
+         [r"keel: launched: 4 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+]

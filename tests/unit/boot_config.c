@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* boot/efi/config.c: each key, wrong lines by number, load options. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "arch-x86/log.h"
+#include "arch-x86/virt.h"
+#include "boot/efi/config.h"
+
+static struct config c;
+
+static int setup(void **state)
+{
+	memset(&c, 0xa5, sizeof(c));
+	config_defaults(&c);
+	return 0;
+}
+
+static void parse(const char *text)
+{
+	/* Exactly as long as the file: the sanitizer sees a read behind it. */
+	u64 size = strlen(text);
+	char *copy = malloc(size + !size);
+
+	memcpy(copy, text, size);
+	config_parse_file(&c, copy, size);
+	free(copy);
+}
+
+static void test_defaults(void **state)
+{
+	parse("");
+	assert_string_equal(c.next, "");
+	assert_string_equal(c.args, "");
+	assert_int_equal(c.log_level, LOG_INFO);
+	assert_int_equal(c.serial_port, 0);
+	assert_false(c.stop_on_fail);
+	assert_int_equal(c.max_cpus, 0);
+	assert_false(c.check_entry);
+	assert_int_equal(c.hw_off, 0);
+	assert_int_equal(c.test, 0);
+	assert_int_equal(c.error_count, 0);
+}
+
+static void test_each_key(void **state)
+{
+	parse("# a comment = with an equals sign\r\n"
+	      "\n"
+	      "next=\\EFI\\debian\\grubx64.efi\r\n"
+	      "  args = -p \"a=b # c\"  \n"
+	      "log=debug\n"
+	      "serial=0x2f8\n"
+	      "on-fail=stop\n"
+	      "cpus=4\n"
+	      "check=entry\n"
+	      "hw-off=next-rip, clean-bits\n"
+	      "test=root-df");
+	assert_int_equal(c.error_count, 0);
+	assert_string_equal(c.next, "\\EFI\\debian\\grubx64.efi");
+	assert_string_equal(c.args, "-p \"a=b # c\"");
+	assert_int_equal(c.log_level, LOG_DEBUG);
+	assert_int_equal(c.serial_port, 0x2f8);
+	assert_true(c.stop_on_fail);
+	assert_int_equal(c.max_cpus, 4);
+	assert_true(c.check_entry);
+	assert_int_equal(c.hw_off, VIRT_NEXT_RIP | VIRT_CLEAN_BITS);
+	assert_int_equal(c.test, 2);
+}
+
+static void test_wrong_lines_are_named_and_skipped(void **state)
+{
+	static const char *const wrong[] = {
+		"nonsense",	  "=",
+		"colour=red",	  "log=loud",
+		"serial=com1",	  "serial=0x10000",
+		"serial=",	  "on-fail=panic",
+		"cpus=0",	  "cpus=-1",
+		"check=all",	  "hw-off=cache",
+		"test=x",	  "cpus=0x",
+		"cpus=999999999",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		char text[100] = "log=warn\n\n";
+
+		config_defaults(&c);
+		strcat(text, wrong[i]);
+		strcat(text, "\nserial=760\n");
+		parse(text);
+		assert_int_equal(c.error_count, 1);
+		assert_int_equal(c.errors[0].line, 3);
+		assert_non_null(c.errors[0].what);
+		assert_int_equal(c.log_level, LOG_WARN);
+		assert_int_equal(c.serial_port, 760);
+	}
+}
+
+static void test_too_many_errors_are_counted(void **state)
+{
+	char text[3 * (CONFIG_ERRORS + 5) + 1] = "";
+
+	for (int i = 0; i < CONFIG_ERRORS + 5; i++)
+		strcat(text, "x\n");
+	parse(text);
+	assert_int_equal(c.error_count, CONFIG_ERRORS + 5);
+	assert_int_equal(c.errors[CONFIG_ERRORS - 1].line, CONFIG_ERRORS);
+}
+
+static void test_too_long_values(void **state)
+{
+	char text[CONFIG_ARGS + 100] = "args=";
+	u32 n = strlen(text);
+
+	memset(text + n, 'x', CONFIG_ARGS - 1);
+	parse(text);
+	assert_int_equal(c.error_count, 0);
+	assert_int_equal(strlen(c.args), CONFIG_ARGS - 1);
+	memset(text + n, 'y', CONFIG_ARGS);
+	parse(text);
+	assert_int_equal(c.error_count, 1);
+	assert_int_equal(c.args[0], 'x');
+	memcpy(text, "next=", 5);
+	memset(text + 5, 'z', CONFIG_PATH);
+	text[5 + CONFIG_PATH] = 0;
+	parse(text);
+	assert_int_equal(c.error_count, 2);
+	assert_string_equal(c.next, "");
+}
+
+static void test_every_byte_value(void **state)
+{
+	char text[256 * 3];
+
+	for (int i = 0; i < 256; i++)
+		memcpy(text + i * 3, (char[]){i, '=', i}, 3);
+	config_parse_file(&c, text, sizeof(text));
+	assert_true(c.error_count > 0);
+}
+
+static void test_options_override_the_file(void **state)
+{
+	parse("next=\\a.efi\nlog=error\nargs=old");
+	config_parse_options(&c, "keel.efi  log=warn next=\\b.efi\targs=-k x serial=1 ");
+	assert_int_equal(c.error_count, 0);
+	assert_string_equal(c.next, "\\b.efi");
+	assert_int_equal(c.log_level, LOG_WARN);
+	assert_string_equal(c.args, "-k x serial=1");
+	assert_int_equal(c.serial_port, 0);
+}
+
+static void test_options_errors(void **state)
+{
+	config_parse_options(&c, "");
+	config_parse_options(&c, "   ");
+	config_parse_options(&c, "\\EFI\\keel.efi");
+	assert_int_equal(c.error_count, 0);
+	config_parse_options(&c, "keel.efi fast cpus=two cpus=2");
+	assert_int_equal(c.error_count, 2);
+	assert_int_equal(c.errors[0].line, 0);
+	assert_int_equal(c.max_cpus, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_defaults, setup),
+		cmocka_unit_test_setup(test_each_key, setup),
+		cmocka_unit_test_setup(test_wrong_lines_are_named_and_skipped, setup),
+		cmocka_unit_test_setup(test_too_many_errors_are_counted, setup),
+		cmocka_unit_test_setup(test_too_long_values, setup),
+		cmocka_unit_test_setup(test_every_byte_value, setup),
+		cmocka_unit_test_setup(test_options_override_the_file, setup),
+		cmocka_unit_test_setup(test_options_errors, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

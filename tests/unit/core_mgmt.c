@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: MIT
+/* The management guest's launch and loop, CPUID, MSRs and sleep ports. */
+#include "tests/unit/mgmt.h"
+
+static int setup(void **state)
+{
+	launch(2);
+	return 0;
+}
+
+/* Runs the queued exits; the last of them resets the machine. */
+static void run_to_reset(void)
+{
+	if (setjmp(after_reset))
+		return;
+	mgmt_run(here());
+	fail();
+}
+
+static void launched_state(void **state)
+{
+	struct segment s;
+
+	for (u32 i = 0; i < 6; i++)
+		assert_int_equal(here()->v.gpr[i], launch_state.gpr[i]);
+	assert_int_equal(here()->v.rip, CODE);
+	assert_int_equal(hw()->reg[VREG_CR0], CR0_PE | CR0_ET);
+	assert_int_equal(hw()->reg[VREG_STAR], 0x11);
+	assert_int_equal(hw()->reg[VREG_SYSENTER_EIP], 0x22);
+	assert_int_equal(hw()->reg[VREG_TSC_OFFSET], 0);
+	assert_int_equal(hw()->intercepts, INTERCEPT_NMI);
+	s = hw()->seg[SEG_CS];
+	assert_int_equal(s.selector, 8);
+	assert_int_equal(s.attr, 0xc9b);
+	assert_int_equal(s.limit, 0xffffffff);
+	assert_int_equal(s.base, 0);
+	assert_int_equal(hw()->seg[SEG_FS].attr, 0); /* NULL: unusable */
+	assert_int_equal(hw()->seg[SEG_TR].attr, SEG_P | 0xb);
+	assert_int_equal(hw()->seg[SEG_GDTR].base, GDT);
+	assert_int_equal(hw()->seg[SEG_IDTR].limit, 0xfff);
+	assert_true(here()->v.dr_live);
+	assert_ptr_equal(this_cpu()->dr_owner, &here()->v);
+}
+
+static void launched_task_register(void **state)
+{
+	struct boot_cpu_state with_tr = launch_state;
+
+	mgmt_vm()->vcpu_count = 0;
+	with_tr.tr = 0x18;
+	((u64 *)phys_ptr(HPA(GDT)))[7] = 0x00cf93000000ffff;
+	with_tr.fs = 0x38; /* behind the table's limit */
+	with_tr.gs = 0x38;
+	with_tr.gs_base = 0x1122334455;
+	assert_int_equal(mgmt_cpu_launch(this_cpu(), &with_tr), 0);
+	assert_int_equal(hw()->seg[SEG_TR].base, 0xfffff80012345600);
+	assert_int_equal(hw()->seg[SEG_TR].limit, 0xff);
+	assert_int_equal(hw()->seg[SEG_TR].attr, 0x8b);
+	assert_int_equal(hw()->seg[SEG_FS].attr, 0);
+	assert_int_equal(hw()->seg[SEG_GS].attr, 0);
+	assert_int_equal(hw()->seg[SEG_GS].base, 0x1122334455);
+}
+
+static void undo(void **state)
+{
+	virt->load(&here()->v, this_cpu());
+	mgmt_cpu_undo(this_cpu());
+	assert_null(this_cpu()->loaded);
+	assert_null(this_cpu()->management);
+}
+
+static void hypercall(void **state)
+{
+	run();
+	assert_int_equal(here()->v.rip, CODE + 3);
+}
+
+static void hypercall_refused(void **state)
+{
+	const struct vm_exit call = {.reason = EXIT_HYPERCALL, .insn_len = 3};
+	u64 values[] = {0, MGMT_HYPERCALL + BIT(32), MGMT_HYPERCALL};
+
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+		u32 before = hw()->delivered_count;
+		struct segment ss = hw()->seg[SEG_SS];
+
+		here()->v.rip = CODE;
+		here()->v.gpr[GPR_RAX] = values[i];
+		if (i == 2) /* the right number, from CPL 3 */
+			hw()->seg[SEG_SS].attr |= SEG_DPL;
+		fake_push_exit(&call);
+		exit_with((struct vm_exit){.reason = EXIT_TRIPLE_FAULT});
+		run_to_reset();
+		assert_int_equal(hw()->delivered_count, before + 1);
+		delivered(VECTOR_UD);
+		assert_int_equal(here()->v.rip, CODE);
+		hw()->seg[SEG_SS] = ss;
+	}
+}
+
+static void hidden_instructions(void **state)
+{
+	exit_with((struct vm_exit){.reason = EXIT_VIRT_INSN, .insn_len = 3});
+	run();
+	delivered(VECTOR_UD);
+}
+
+static u32 written_back;
+
+void wbinvd(void)
+{
+	written_back++;
+}
+
+static void invd_writes_back(void **state)
+{
+	written_back = 0;
+	exit_with((struct vm_exit){.reason = EXIT_INVD, .insn_len = 2});
+	run();
+	assert_int_equal(written_back, 1);
+	assert_int_equal(here()->v.rip, CODE + 2 + 3);
+	assert_int_equal(hw()->delivered_count, 0);
+}
+
+static void resets(void **state)
+{
+	static const u16 reasons[] = {EXIT_TRIPLE_FAULT, EXIT_INIT, EXIT_INVALID, EXIT_UNKNOWN,
+				      EXIT_HLT};
+
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		exit_with((struct vm_exit){.reason = reasons[i]});
+		run_to_reset();
+		assert_int_equal(hw()->dumps, i + 1);
+	}
+}
+
+/* An event that the exit cut short is delivered again. */
+static void vectoring(void **state)
+{
+	exit_with((struct vm_exit){.reason = EXIT_NONE,
+				   .vectoring = {.type = EVENT_EXCEPTION,
+						 .vector = VECTOR_PF,
+						 .has_error = true,
+						 .error = 2}});
+	run();
+	assert_int_equal(delivered(VECTOR_PF)->error, 2);
+}
+
+static void ask(u32 leaf, u32 subleaf)
+{
+	here()->v.gpr[GPR_RAX] = leaf;
+	here()->v.gpr[GPR_RCX] = subleaf;
+	mgmt_cpuid(here());
+}
+
+#define REG(name) ((u32)here()->v.gpr[GPR_##name])
+
+static void cpuid_hides(void **state)
+{
+	fake_leaf[0].ecx = ~0u & ~(u32)BIT(31);
+	fake_leaf[1].ecx = ~0u;
+	ask(1, 0);
+	assert_int_equal(REG(RCX), ~0u & ~(u32)(BIT(5) | BIT(6) | BIT(27)));
+	ask(0x80000001, 5); /* ECX does not matter */
+	assert_int_equal(REG(RCX), ~0u & ~(u32)(BIT(2) | BIT(12)));
+	ask(0x8000000a, 0);
+	assert_int_equal(REG(RAX) | REG(RBX) | REG(RCX) | REG(RDX), 0);
+	ask(0x8000001f, 0);
+	assert_int_equal(REG(RAX) | REG(RBX) | REG(RCX) | REG(RDX), 0);
+	ask(0x14, 0);
+	assert_int_equal(REG(RAX) | REG(RBX) | REG(RCX) | REG(RDX), 0);
+	ask(7, 0);
+	assert_int_equal(REG(RBX), ~0u & ~(u32)(BIT(2) | BIT(25)));
+	assert_int_equal(REG(RDX), ~0u & ~(u32)(BIT(5) | BIT(18)));
+	assert_int_equal(REG(RAX), ~0u);
+	ask(7, 1);
+	assert_int_equal(REG(RAX), ~0u & ~(u32)(BIT(17) | BIT(18)));
+	assert_int_equal(REG(RBX), ~0u);
+	ask(0x80000008, 0);
+	assert_int_equal(REG(RBX), ~0u & ~(u32)(BIT(3) | BIT(8)));
+}
+
+static void cpuid_unknown_leaves(void **state)
+{
+	ask(0, 0);
+	assert_int_equal(REG(RAX), 0x1f);
+	ask(0x80000000, 0);
+	assert_int_equal(REG(RAX), 0x80000026);
+	ask(0x21, 0);
+	assert_int_equal(REG(RAX) | REG(RBX) | REG(RCX) | REG(RDX), 0);
+	ask(0x80000027, 0);
+	assert_int_equal(REG(RAX) | REG(RBX) | REG(RCX) | REG(RDX), 0);
+}
+
+static void cpuid_follows_cr4(void **state)
+{
+	hw()->reg[VREG_CR4] = CR4_OSXSAVE | CR4_PKE;
+	ask(1, 0);
+	assert_true(REG(RCX) & BIT(27));
+	ask(7, 0);
+	assert_true(REG(RCX) & BIT(4));
+	hw()->reg[VREG_CR4] = 0;
+	fake_leaf[0].ecx = BIT(27);
+	ask(1, 0);
+	assert_false(REG(RCX) & BIT(27));
+	assert_true(REG(RCX) & BIT(31));
+	ask(7, 0);
+	assert_false(REG(RCX) & BIT(4));
+}
+
+static void expect_keel_at(u32 leaf)
+{
+	ask(leaf, 0);
+	assert_int_equal(REG(RAX), leaf + 1);
+	assert_memory_equal(&here()->v.gpr[GPR_RBX], "Keel", 4);
+	assert_memory_equal(&here()->v.gpr[GPR_RCX], "Keel", 4);
+	assert_memory_equal(&here()->v.gpr[GPR_RDX], "Keel", 4);
+	ask(leaf + 1, 0);
+	assert_int_equal(REG(RAX), MGMT_INTERFACE);
+	ask(leaf + 2, 0);
+	assert_int_equal(REG(RAX), 0);
+}
+
+static void cpuid_keel_leaf(void **state)
+{
+	expect_keel_at(0x40000000);
+	fake_leaf[0].ecx = BIT(31);
+	fake_leaf[2] = (struct cpuid_regs){0x40000001, 0x54474354, 0x43544743, 0x47435447};
+	mgmt_cpuid_init();
+	expect_keel_at(0x40000100); /* the outer hypervisor has the first */
+	ask(0x40000000, 0);
+	assert_int_equal(REG(RBX), 0x54474354);
+}
+
+static void cpuid_exit(void **state)
+{
+	here()->v.gpr[GPR_RAX] = 0;
+	exit_with((struct vm_exit){.reason = EXIT_CPUID, .insn_len = 2});
+	exit_with((struct vm_exit){.reason = EXIT_TRIPLE_FAULT});
+	run_to_reset();
+	assert_int_equal(here()->v.rip, CODE + 2);
+}
+
+static void msr_map(void **state)
+{
+	static const struct {
+		u32 index;
+		bool read, write;
+	} wanted[] = {
+		{MSR_EFER, true, true},	       {MSR_APIC_BASE, false, true},
+		{MSR_X2APIC_ICR, false, true}, {MSR_VM_CR, true, true},
+		{MSR_VM_HSAVE_PA, true, true}, {MSR_SVM_LOCK_KEY, true, true},
+		{MSR_SYSCFG, false, true},     {MSR_TSC, false, false},
+		{MSR_LSTAR, false, false},     {MSR_PAT, false, false},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		assert_int_equal(fake_msr_intercepted(&mgmt_vm()->virt, wanted[i].index, false),
+				 wanted[i].read);
+		assert_int_equal(fake_msr_intercepted(&mgmt_vm()->virt, wanted[i].index, true),
+				 wanted[i].write);
+	}
+}
+
+static void msr_hidden(void **state)
+{
+	static const u32 hidden[] = {MSR_VM_CR, MSR_VM_HSAVE_PA, MSR_SVM_LOCK_KEY, 0xc001011b,
+				     MSR_TSC_RATIO};
+	u64 value;
+
+	for (size_t i = 0; i < ARRAY_SIZE(hidden); i++) {
+		assert_int_equal(mgmt_rdmsr(here(), hidden[i], &value), -EINVAL);
+		assert_int_equal(mgmt_wrmsr(here(), hidden[i], 0), -EINVAL);
+	}
+}
+
+static void msr_efer(void **state)
+{
+	u64 root = EFER_SVME | EFER_LME | EFER_LMA | EFER_NXE, value;
+
+	fake_msr_set(MSR_EFER, root);
+	assert_int_equal(mgmt_wrmsr(here(), MSR_EFER, EFER_SVME), -EINVAL);
+	here()->v.flush = false;
+	assert_int_equal(mgmt_wrmsr(here(), MSR_EFER, EFER_LME | EFER_SCE), 0);
+	assert_int_equal(mgmt_rdmsr(here(), MSR_EFER, &value), 0);
+	assert_int_equal(value, EFER_LME | EFER_SCE);
+	assert_int_equal(fake_msr_get(MSR_EFER), root); /* root's own is as it was */
+	assert_true(here()->v.flush);
+	/* LMA is the processor's; LME may not change under paging. */
+	hw()->reg[VREG_EFER] = EFER_LME | EFER_LMA;
+	hw()->reg[VREG_CR0] |= CR0_PG;
+	assert_int_equal(mgmt_wrmsr(here(), MSR_EFER, EFER_LMA), -EINVAL);
+	assert_int_equal(mgmt_wrmsr(here(), MSR_EFER, EFER_LME | EFER_NXE), 0);
+	assert_int_equal(hw()->reg[VREG_EFER], EFER_LME | EFER_LMA | EFER_NXE);
+	fake_msr_faults(MSR_EFER, true); /* a bit that the processor does not have */
+	assert_int_equal(mgmt_wrmsr(here(), MSR_EFER, BIT(20)), -EINVAL);
+}
+
+static void msr_apic_base(void **state)
+{
+	u64 base = MGMT_APIC_PAGE | APIC_BASE_ENABLE;
+
+	assert_int_equal(mgmt_wrmsr(here(), MSR_APIC_BASE, base | APIC_BASE_X2APIC), 0);
+	assert_int_equal(fake_msr_get(MSR_APIC_BASE), base | APIC_BASE_X2APIC);
+	assert_int_equal(mgmt_wrmsr(here(), MSR_APIC_BASE, 0xfed00000 | APIC_BASE_ENABLE), -EINVAL);
+	assert_int_equal(fake_msr_get(MSR_APIC_BASE), base | APIC_BASE_X2APIC);
+	fake_msr_faults(MSR_APIC_BASE, true); /* x2APIC to xAPIC: the processor's #GP */
+	assert_int_equal(mgmt_wrmsr(here(), MSR_APIC_BASE, base), -EINVAL);
+}
+
+static void msr_syscfg(void **state)
+{
+	fake_msr_set(MSR_SYSCFG, BIT(21));
+	assert_int_equal(mgmt_wrmsr(here(), MSR_SYSCFG, BIT(21) | BIT(23)), -EINVAL);
+	assert_int_equal(mgmt_wrmsr(here(), MSR_SYSCFG, BIT(20)), 0);
+	assert_int_equal(fake_msr_get(MSR_SYSCFG), BIT(20));
+}
+
+static void msr_others(void **state)
+{
+	u64 value;
+
+	fake_msr_set(0x4b564d00, 0x1234);
+	assert_int_equal(mgmt_rdmsr(here(), 0x4b564d00, &value), 0);
+	assert_int_equal(value, 0x1234);
+	fake_msr_faults(0x4b564d00, true);
+	assert_int_equal(mgmt_rdmsr(here(), 0x4b564d00, &value), -EINVAL);
+	assert_int_equal(mgmt_wrmsr(here(), 0x4b564d00, 1), -EINVAL);
+}
+
+static void msr_exits(void **state)
+{
+	u64 *gpr = here()->v.gpr;
+
+	fake_msr_set(0x4b564d00, 0x1111111122222222);
+	gpr[GPR_RCX] = 0x4b564d00;
+	exit_with((struct vm_exit){.reason = EXIT_RDMSR, .insn_len = 2});
+	exit_with((struct vm_exit){.reason = EXIT_TRIPLE_FAULT});
+	run_to_reset();
+	assert_int_equal(gpr[GPR_RDX], 0x11111111);
+	assert_int_equal(here()->v.rip, CODE + 2);
+	here()->v.rip = CODE;
+	gpr[GPR_RCX] = MSR_VM_CR;
+	exit_with((struct vm_exit){.reason = EXIT_WRMSR, .insn_len = 2});
+	run();
+	delivered(VECTOR_GP);
+}
+
+static u32 port_writes, last_port_value;
+
+static void port_out(u16 port, u32 size, u32 value)
+{
+	port_writes++;
+	last_port_value = value;
+}
+
+static void pm1(u16 port, u8 size, u32 value)
+{
+	/* RAX must be the hypercall's when the run ends: a string of one exit a run. */
+	here()->v.gpr[GPR_RAX] = value;
+	here()->v.rip = CODE;
+	exit_with((struct vm_exit){
+		.reason = EXIT_IO, .insn_len = 1, .io = {.port = port, .size = size}});
+	exit_with((struct vm_exit){.reason = EXIT_TRIPLE_FAULT});
+	run_to_reset();
+}
+
+static void sleep_states(void **state)
+{
+	port_writes = 0;
+	fake_port_out = port_out;
+	assert_true(fake_port_intercepted(&mgmt_vm()->virt, 0x604));
+	assert_true(fake_port_intercepted(&mgmt_vm()->virt, 0x605));
+	assert_false(fake_port_intercepted(&mgmt_vm()->virt, 0x606));
+	pm1(0x604, 2, BIT(13) | 1 << 10);
+	pm1(0x604, 2, BIT(13) | 2 << 10);
+	pm1(0x604, 4, BIT(13) | 1 << 10);
+	pm1(0x605, 1, BIT(5) | 1 << 2);
+	assert_int_equal(port_writes, 0);
+	assert_int_equal(mgmt_counters.dropped_sleeps, 4);
+	assert_int_equal(here()->v.rip, CODE + 1);
+	pm1(0x604, 2, BIT(13)); /* S5 here */
+	assert_int_equal(port_writes, 1);
+	assert_int_equal(last_port_value, BIT(13));
+	pm1(0x604, 2, 1 << 10); /* no SLP_EN */
+	pm1(0x604, 1, 0x20);	/* the low byte */
+	assert_int_equal(port_writes, 3);
+}
+
+/* The guest polls for the end of a sleep that was dropped. */
+static u32 status_in(u16 port, u32 size)
+{
+	return 0;
+}
+
+static u64 read_port(u16 port, u8 size)
+{
+	here()->v.gpr[GPR_RAX] = 0;
+	exit_with((struct vm_exit){
+		.reason = EXIT_IO, .insn_len = 1, .io = {.port = port, .size = size, .in = true}});
+	exit_with((struct vm_exit){.reason = EXIT_TRIPLE_FAULT});
+	run_to_reset();
+	return here()->v.gpr[GPR_RAX];
+}
+
+static void wakes_at_once(void **state)
+{
+	fake_port_in = status_in;
+	assert_true(fake_port_intercepted(&mgmt_vm()->virt, 0x600));
+	pm1(0x600, 2, BIT(15)); /* nothing to clear yet */
+	assert_int_equal(read_port(0x600, 2), 0);
+	pm1(0x604, 2, BIT(13) | 1 << 10);
+	assert_int_equal(read_port(0x600, 2), BIT(15));
+	assert_int_equal(read_port(0x600, 4), BIT(15));
+	assert_int_equal(read_port(0x601, 1), BIT(7));
+	assert_int_equal(read_port(0x600, 1), 0);
+	assert_int_equal(read_port(0x604, 2), 0);
+	pm1(0x600, 2, BIT(0)); /* another bit */
+	assert_int_equal(read_port(0x600, 2), BIT(15));
+	pm1(0x600, 2, BIT(15));
+	assert_int_equal(read_port(0x600, 2), 0);
+}
+
+static u32 port_in(u16 port, u32 size)
+{
+	return 0x89abcdef;
+}
+
+static void port_reads(void **state)
+{
+	static const struct {
+		u8 size;
+		u64 rax;
+	} cases[] = {{1, 0x11111111222222ef}, {2, 0x111111112222cdef}, {4, 0x89abcdef}};
+
+	fake_port_in = port_in;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		here()->v.gpr[GPR_RAX] = 0x1111111122222222;
+		exit_with(
+			(struct vm_exit){.reason = EXIT_IO,
+					 .insn_len = 1,
+					 .io = {.port = 0x604, .size = cases[i].size, .in = true}});
+		exit_with((struct vm_exit){.reason = EXIT_TRIPLE_FAULT});
+		run_to_reset();
+		assert_int_equal(here()->v.gpr[GPR_RAX], cases[i].rax);
+	}
+	exit_with((struct vm_exit){.reason = EXIT_IO,
+				   .insn_len = 1,
+				   .io = {.port = 0x604, .size = 1, .string = true}});
+	run();
+	delivered(VECTOR_GP);
+}
+
+static void statistics(void **state)
+{
+	exit_with((struct vm_exit){.reason = EXIT_NONE});
+	run();
+	assert_int_equal(mgmt_vm()->vcpus[0]->v.rip, CODE + 3);
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, setup)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(launched_state),
+		TEST(launched_task_register),
+		TEST(undo),
+		TEST(hypercall),
+		TEST(hypercall_refused),
+		TEST(hidden_instructions),
+		TEST(resets),
+		TEST(vectoring),
+		TEST(cpuid_hides),
+		TEST(cpuid_unknown_leaves),
+		TEST(cpuid_follows_cr4),
+		TEST(cpuid_keel_leaf),
+		TEST(cpuid_exit),
+		TEST(msr_map),
+		TEST(msr_hidden),
+		TEST(msr_efer),
+		TEST(msr_apic_base),
+		TEST(msr_syscfg),
+		TEST(msr_others),
+		TEST(msr_exits),
+		TEST(sleep_states),
+		TEST(wakes_at_once),
+		TEST(port_reads),
+		TEST(statistics),
+		TEST(invd_writes_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

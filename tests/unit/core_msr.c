@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* MSRs: every number reads, faults or is remembered as the table says. */
+#include "tests/unit/core_machine.h"
+
+static int setup(void **state)
+{
+	machine_init();
+	return 0;
+}
+
+#define assert_reads(index, expected)                                                              \
+	do {                                                                                       \
+		u64 v_;                                                                            \
+		assert_int_equal(msr_read(vcpu, index, &v_), 0);                                   \
+		assert_int_equal(v_, expected);                                                    \
+	} while (0)
+#define assert_gp_read(index)                                                                      \
+	do {                                                                                       \
+		u64 v_;                                                                            \
+		assert_int_equal(msr_read(vcpu, index, &v_), -EINVAL);                             \
+	} while (0)
+#define assert_writes(index, value) assert_int_equal(msr_write(vcpu, index, value), 0)
+#define assert_gp(index, value)     assert_int_equal(msr_write(vcpu, index, value), -EINVAL)
+
+static void addresses_must_be_canonical(void **state)
+{
+	static const u32 addresses[] = { MSR_LSTAR, MSR_CSTAR, MSR_KERNEL_GS_BASE, MSR_FS_BASE,
+					 MSR_GS_BASE, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP };
+
+	for (u32 i = 0; i < ARRAY_SIZE(addresses); i++) {
+		assert_writes(addresses[i], 0x7fffffffffff);
+		assert_gp(addresses[i], 0x800000000000);
+		assert_gp(addresses[i], 0xffff7fffffffffff);
+		assert_int_equal(msr_host_set(vcpu, addresses[i], 1ull << 63), -EINVAL);
+		assert_writes(addresses[i], 0xffff800000000000);
+		assert_reads(addresses[i], 0xffff800000000000);
+	}
+	assert_int_equal(reg(VREG_LSTAR), 0xffff800000000000);
+}
+
+static void those_that_pass_do_not_exit(void **state)
+{
+	static const u32 pass[] = { MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_FS_BASE,
+				    MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS,
+				    MSR_SYSENTER_ESP, MSR_SYSENTER_EIP };
+	u32 open = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(pass); i++) {
+		assert_false(fake_msr_intercepted(&machine_vm->virt, pass[i], false));
+		assert_false(fake_msr_intercepted(&machine_vm->virt, pass[i], true));
+	}
+	/* Not every processor (QEMU) applies the offset to RDMSR. */
+	assert_true(fake_msr_intercepted(&machine_vm->virt, MSR_TSC, false));
+	/* And no others: each number of both ranges (threats: a hole in the map). */
+	for (u32 i = 0; i < 0x2000; i++) {
+		open += !fake_msr_intercepted(&machine_vm->virt, i, false);
+		open += !fake_msr_intercepted(&machine_vm->virt, i, true);
+		open += !fake_msr_intercepted(&machine_vm->virt, 0xc0000000 + i, false);
+		open += !fake_msr_intercepted(&machine_vm->virt, 0xc0000000 + i, true);
+	}
+	assert_int_equal(open, 2 * ARRAY_SIZE(pass));
+}
+
+static void unknown_numbers_fault(void **state)
+{
+	static const u32 unknown[] = { 2, 0x480, 0x48a, 0x802, 0xbff, 0x9ff, 0x1fff, 0x38f, 0x570,
+				       0xc0000104, 0xc0010117, 0xc0011fff, 0x40000000, 0xffffffff };
+
+	for (u32 i = 0; i < ARRAY_SIZE(unknown); i++) {
+		assert_gp_read(unknown[i]);
+		assert_gp(unknown[i], 0);
+	}
+	/* All numbers: nothing crashes, and what reads for the guest reads for the VMM. */
+	for (u32 i = 0; i < 0x4000; i++) {
+		u32 index = i < 0x2000 ? i : 0xc0010000 + i - 0x2000;
+		u64 value;
+
+		if (!msr_read(vcpu, index, &value))
+			assert_int_equal(msr_host_get(vcpu, index, &value), 0);
+		msr_write(vcpu, index, 0x5555555555555555);
+		msr_host_set(vcpu, index, ~0ull);
+	}
+}
+
+static void every_listed_one_takes_its_reset_value(void **state)
+{
+	u32 list[128], count = msr_list(list, ARRAY_SIZE(list));
+
+	assert_in_range(count, 20, ARRAY_SIZE(list));
+	assert_int_equal(msr_list(list, 2), count);
+	for (u32 i = 0; i < count; i++) {
+		u64 value;
+
+		assert_int_equal(msr_host_get(vcpu, list[i], &value), 0);
+		assert_int_equal(msr_host_set(vcpu, list[i], value), 0);
+		assert_int_equal(msr_host_set(vcpu, list[i], list[i] == MSR_PAT ? value : 0), 0);
+	}
+}
+
+static void what_vmms_always_write_is_taken(void **state)
+{
+	assert_int_equal(msr_host_set(vcpu, MSR_MTRR_DEF_TYPE, 0xc06), 0);
+	for (u32 i = 0x200; i < 0x210; i++)
+		assert_int_equal(msr_host_set(vcpu, i, 0), 0);
+	assert_int_equal(msr_host_set(vcpu, 0x250, 0x0606060606060606), 0);
+	for (u32 i = 0x268; i <= 0x26f; i++)
+		assert_int_equal(msr_host_set(vcpu, i, 0x0101010101010101), 0);
+	assert_int_equal(msr_host_set(vcpu, MSR_MISC_ENABLE, 1), 0);
+	assert_int_equal(msr_host_set(vcpu, MSR_KVM_SYSTEM_TIME, 0), 0);
+	assert_int_equal(msr_host_set(vcpu, MSR_KVM_SYSTEM_TIME, 1), -EINVAL);
+	assert_int_equal(msr_host_set(vcpu, MSR_KVM_STEAL_TIME, 0), -EINVAL);
+	assert_int_equal(msr_host_set(vcpu, MSR_APIC_BASE, 0xfee00900), 0);
+}
+
+static void memory_types_are_checked(void **state)
+{
+	assert_reads(MSR_PAT, 0x0007040600070406);
+	assert_writes(MSR_PAT, 0x0706050401000706);
+	assert_gp(MSR_PAT, 0x0007040600070402);
+	assert_gp(MSR_PAT, 0x0807040600070406);
+	assert_writes(MSR_MTRR_DEF_TYPE, 0xc06);
+	assert_gp(MSR_MTRR_DEF_TYPE, 0xc02);
+	assert_gp(MSR_MTRR_DEF_TYPE, 0x1c06);
+	assert_gp(MSR_MTRR_DEF_TYPE, 0xc08);
+	assert_writes(0x259, 0x0605040100060504);
+	assert_gp(0x259, 7);
+	assert_gp(0x26f, 2ull << 56);
+	assert_writes(0x26f, 6);
+	assert_reads(0x26f, 6);
+	assert_reads(0x268, 0);
+	assert_gp(MSR_MTRRCAP, 0);
+	assert_reads(MSR_MTRRCAP, 0x508);
+	assert_gp_read(0x251);
+}
+
+static void variable_ranges_are_checked(void **state)
+{
+	assert_writes(0x200, 0xf00000006);
+	assert_gp(0x200, 0x1000000006);   /* beyond 36 bits */
+	assert_gp(0x200, 0x106);
+	assert_gp(0x200, 2);
+	assert_gp(0x200, 0x80);
+	assert_writes(0x20f, 0xf00000800);
+	assert_gp(0x20f, 0x400);
+	assert_gp_read(0x210);
+	assert_gp(0x210, 0);
+	machine_cpuid_all();
+	assert_writes(0x200, 0xff00000006); /* 40 bits now */
+	assert_reads(0x200, 0xff00000006);
+}
+
+static void machine_check_banks(void **state)
+{
+	assert_reads(MSR_MCG_CAP, 10);
+	assert_gp(MSR_MCG_CAP, 0);
+	assert_gp(MSR_MCG_CTL, 0);
+	assert_reads(0x400 + 4 * 9, ~0ull);
+	assert_gp_read(0x400 + 4 * 10);
+	assert_writes(0x400, 0);
+	assert_gp(0x400, 5);
+	assert_writes(0x400, ~0ull & ~BIT(10));
+	assert_writes(0x401, 0);
+	assert_gp(0x401, 1);
+	assert_writes(MSR_HWCR, BIT(18));
+	assert_writes(0x401, 1);
+	assert_reads(0x401, 1);
+	assert_int_equal(msr_setup_mce(vcpu, 0), -EINVAL);
+	assert_int_equal(msr_setup_mce(vcpu, 33), -EINVAL);
+	assert_int_equal(msr_setup_mce(vcpu, 5 | BIT(60)), -EINVAL);
+	assert_int_equal(msr_setup_mce(vcpu, 32 | BIT(8)), 0);
+	assert_reads(0x400 + 4 * 31, ~0ull);
+	assert_reads(MSR_MCG_CTL, ~0ull);
+	assert_writes(MSR_MCG_CTL, 0);
+	assert_gp(MSR_MCG_CTL, 1);
+	assert_gp_read(0x480);
+}
+
+static void efer_rules(void **state)
+{
+	assert_writes(MSR_EFER, EFER_LME | EFER_SCE | EFER_NXE);
+	assert_gp(MSR_EFER, EFER_SVME);
+	assert_gp(MSR_EFER, BIT(1));
+	/* LMA is the processor's: neither set nor cleared. */
+	assert_writes(MSR_EFER, EFER_LME | EFER_LMA);
+	assert_reads(MSR_EFER, EFER_LME);
+	mode_long();
+	assert_gp(MSR_EFER, 0);
+	assert_writes(MSR_EFER, EFER_LME | EFER_SCE);
+	assert_reads(MSR_EFER, EFER_LME | EFER_LMA | EFER_SCE);
+	assert_true(vcpu->v.flush); /* NXE went */
+}
+
+static u64 refused; /* bits of SPEC_CTRL that this processor does not have */
+
+int wrmsr_safe(u32 index, u64 value)
+{
+	u64 old;
+
+	if (rdmsr_safe(index, &old) || (index == MSR_SPEC_CTRL && value & refused))
+		return -EIO;
+	fake_msr_set(index, value);
+	return 0;
+}
+
+/* A value that WRMSR refuses would fault in root when the vCPU is entered. */
+static void speculation_bits_are_the_processors(void **state)
+{
+	machine_cpuid_all();
+	assert_writes(MSR_SPEC_CTRL, 1);
+	refused = 6;
+	assert_int_equal(msr_host_set(vcpu, MSR_SPEC_CTRL, 4), -EINVAL);
+	assert_gp(MSR_SPEC_CTRL, 2);
+	vcpu->v.loaded = true;
+	assert_gp(MSR_SPEC_CTRL, 4);
+	assert_reads(MSR_SPEC_CTRL, 1);
+	vcpu->v.loaded = false;
+	refused = 0;
+}
+
+static void speculation_needs_cpuid(void **state)
+{
+	assert_gp_read(MSR_SPEC_CTRL);
+	assert_gp(MSR_SPEC_CTRL, 1);
+	assert_gp(MSR_PRED_CMD, 1);
+	assert_int_equal(msr_host_set(vcpu, MSR_SPEC_CTRL, 1), 0);
+	machine_cpuid_all();
+	assert_reads(MSR_SPEC_CTRL, 1);
+	assert_writes(MSR_SPEC_CTRL, 5);
+	assert_gp(MSR_SPEC_CTRL, 8);
+	assert_int_equal(fake_msr_get(MSR_SPEC_CTRL), 0); /* not loaded: at its next entry */
+	vcpu->v.loaded = true;
+	assert_writes(MSR_SPEC_CTRL, 4);
+	assert_int_equal(fake_msr_get(MSR_SPEC_CTRL), 4);
+	assert_writes(MSR_PRED_CMD, 1);
+	assert_int_equal(fake_msr_get(MSR_PRED_CMD), 1);
+	assert_gp(MSR_PRED_CMD, 2);
+	fake_msr_faults(MSR_SPEC_CTRL, true);
+	assert_gp(MSR_SPEC_CTRL, 4);
+	vcpu->v.loaded = false;
+}
+
+static void the_tsc_and_its_adjustment(void **state)
+{
+	u64 value, before = fake_tsc + vcpu->tsc_offset;
+
+	fake_tsc_step = 0;
+	assert_reads(MSR_TSC, fake_tsc + vcpu->tsc_offset);
+	assert_writes(MSR_TSC, 5000000);
+	assert_reads(MSR_TSC, 5000000);
+	assert_int_equal(reg(VREG_TSC_OFFSET), 5000000 - fake_tsc);
+	assert_int_equal(msr_read(vcpu, MSR_TSC_ADJUST, &value), 0);
+	assert_int_equal(value, 5000000 - before);
+	assert_writes(MSR_TSC_ADJUST, value + 100);
+	assert_reads(MSR_TSC, 5000100);
+	/* The VMM sets TSC_ADJUST without moving the TSC. */
+	assert_int_equal(msr_host_set(vcpu, MSR_TSC_ADJUST, 7), 0);
+	assert_reads(MSR_TSC, 5000100);
+	assert_reads(MSR_TSC_ADJUST, 7);
+}
+
+static void tscs_of_a_vm_agree(void **state)
+{
+	struct vcpu *other;
+
+	fake_tsc_step = 0;
+	assert_int_equal(vcpu_create(machine_vm, 1, &other), 0);
+	assert_int_equal(other->tsc_offset, vcpu->tsc_offset);
+	/* Restored a little later: the same TSC is meant. */
+	fake_tsc = 50ull * 1000000000;
+	assert_int_equal(msr_host_set(vcpu, MSR_TSC, 5), 0);
+	fake_tsc += 1000000;
+	assert_int_equal(msr_host_set(other, MSR_TSC, 5), 0);
+	assert_int_equal(other->tsc_offset, vcpu->tsc_offset);
+	assert_int_equal(vcpu->tsc_offset, 5 - 50ull * 1000000000);
+	/* Far away: another one is meant. 0 never is. */
+	fake_tsc += 10ull * 1000000000;
+	assert_int_equal(msr_host_set(other, MSR_TSC, 0), 0);
+	assert_int_equal(other->tsc_offset, vcpu->tsc_offset);
+	assert_int_equal(msr_host_set(other, MSR_TSC, 77), 0);
+	assert_int_equal(other->tsc_offset, 77 - fake_tsc);
+	assert_true(other->request & REQUEST_CLOCK);
+}
+
+static void small_ones(void **state)
+{
+	assert_writes(MSR_TSC_AUX, 0xffffffff);
+	assert_gp(MSR_TSC_AUX, 1ull << 32);
+	assert_reads(MSR_TSC_AUX, 0xffffffff);
+	assert_writes(MSR_BIOS_UPDT_TRIG, 0x1234);
+	assert_gp(MSR_BIOS_SIGN_ID, 0);
+	assert_int_equal(msr_host_set(vcpu, MSR_BIOS_SIGN_ID, 0x100000000), 0);
+	assert_reads(MSR_BIOS_SIGN_ID, 0x100000000);
+	assert_reads(MSR_PLATFORM_ID, 0);
+	assert_gp(MSR_PLATFORM_ID, 0);
+	assert_reads(MSR_PLATFORM_INFO, BIT(31));
+	assert_gp(MSR_PLATFORM_INFO, 0);
+	assert_int_equal(msr_host_set(vcpu, MSR_PLATFORM_INFO, 1), -EINVAL);
+	assert_writes(MSR_MISC_FEATURES_ENABLES, 1);
+	assert_gp(MSR_MISC_FEATURES_ENABLES, 2);
+	assert_writes(MSR_DEBUGCTL, 3);
+	assert_gp(MSR_DEBUGCTL, BIT(6));
+	assert_gp(MSR_DEBUGCTL, 1ull << 63);
+	assert_writes(MSR_DR0_ADDR_MASK, 0);
+	assert_gp(MSR_DR0_ADDR_MASK, 1);
+	assert_writes(MSR_XSS, 0);
+	assert_gp(MSR_XSS, 1);
+	assert_gp(MSR_HWCR, 1);
+	assert_writes(MSR_HWCR, BIT(3) | BIT(8));
+	assert_reads(MSR_HWCR, 0);
+	assert_reads(MSR_DE_CFG, 2);
+	assert_reads(MSR_VM_CR, VM_CR_SVMDIS | VM_CR_LOCK);
+	assert_gp(MSR_VM_CR, 0);
+	assert_writes(MSR_SYSCFG, 0x740000);
+	assert_reads(MSR_SYSCFG, 0);
+	assert_gp(MSR_APIC_BASE, APIC_BASE_X2APIC);
+	assert_gp(MSR_APIC_BASE, 1);
+	assert_writes(MSR_APIC_BASE, 0xfee00c00);
+	assert_gp(MSR_FEATURE_CONTROL, 1);
+	assert_writes(MSR_FS_BASE, 0x1000);
+	assert_reads(MSR_FS_BASE, 0x1000);
+	assert_reads(MSR_GS_BASE, 0);
+}
+
+static int device_read(struct bus_device *d, struct vcpu *v, u64 offset, u32 size, u64 *value)
+{
+	*value = 0x100 + offset;
+	return offset == 3 ? -EINVAL : offset == 0x1b ? -EOPNOTSUPP : 0;
+}
+
+static u64 device_value;
+
+static int device_write(struct bus_device *d, struct vcpu *v, u64 offset, u32 size, u64 value)
+{
+	device_value = value;
+	return offset == 3 ? -EINVAL : 0;
+}
+
+static void devices_come_first(void **state)
+{
+	static struct bus_device x2apic = { 0x800, 0x100, device_read, device_write };
+
+	assert_int_equal(bus_add(&machine_vm->msrs, &x2apic), 0);
+	assert_reads(0x830, 0x130);
+	assert_writes(0x830, 9);
+	assert_int_equal(device_value, 9);
+	assert_gp_read(0x803);
+	assert_gp(0x803, 0);
+	assert_gp_read(0x81b);
+	assert_gp_read(0x900);
+}
+
+static void feature_msrs(void **state)
+{
+	u32 list[8], count = msr_feature_list(list, ARRAY_SIZE(list));
+	u64 value;
+
+	assert_in_range(count, 1, ARRAY_SIZE(list));
+	fake_msr_set(MSR_BIOS_SIGN_ID, 0x1234);
+	for (u32 i = 0; i < count; i++)
+		assert_int_equal(msr_feature_get(list[i], &value), 0);
+	assert_int_equal(msr_feature_get(MSR_BIOS_SIGN_ID, &value), 0);
+	assert_int_equal(value, 0x1234);
+	fake_msr_faults(MSR_BIOS_SIGN_ID, true);
+	assert_int_equal(msr_feature_get(MSR_BIOS_SIGN_ID, &value), 0);
+	assert_int_equal(value, 0);
+	assert_int_equal(msr_feature_get(MSR_DE_CFG, &value), 0);
+	assert_int_equal(value, 2);
+	assert_int_equal(msr_feature_get(MSR_TSC, &value), -EINVAL);
+	assert_int_equal(msr_feature_get(0x345, &value), -EINVAL);
+}
+
+static void the_exits(void **state)
+{
+	vcpu->v.gpr[GPR_RCX] = MSR_PAT;
+	vcpu->v.gpr[GPR_RAX] = vcpu->v.gpr[GPR_RDX] = ~0ull;
+	run_insn(EXIT_RDMSR, 2);
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0x00070406);
+	assert_int_equal(vcpu->v.gpr[GPR_RDX], 0x00070406);
+	assert_int_equal(vcpu->v.rip, CODE + 2);
+	vcpu->v.gpr[GPR_RAX] = 0xffffffff06060606;
+	vcpu->v.gpr[GPR_RDX] = 0xffffffff04040404;
+	run_insn(EXIT_WRMSR, 2);
+	assert_int_equal(reg(VREG_PAT), 0x0404040406060606);
+	vcpu->v.gpr[GPR_RCX] = 0x12345678;
+	run_insn(EXIT_WRMSR, 2);
+	assert_exception(VECTOR_GP);
+	assert_true(last_event().has_error);
+	assert_int_equal(last_event().error, 0);
+	run_insn(EXIT_RDMSR, 2);
+	assert_int_equal(events_delivered(), 2);
+	assert_int_equal(vcpu->v.rip, CODE + 4);
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0xffffffff06060606);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(addresses_must_be_canonical, setup),
+		cmocka_unit_test_setup(those_that_pass_do_not_exit, setup),
+		cmocka_unit_test_setup(unknown_numbers_fault, setup),
+		cmocka_unit_test_setup(every_listed_one_takes_its_reset_value, setup),
+		cmocka_unit_test_setup(what_vmms_always_write_is_taken, setup),
+		cmocka_unit_test_setup(memory_types_are_checked, setup),
+		cmocka_unit_test_setup(variable_ranges_are_checked, setup),
+		cmocka_unit_test_setup(machine_check_banks, setup),
+		cmocka_unit_test_setup(efer_rules, setup),
+		cmocka_unit_test_setup(speculation_needs_cpuid, setup),
+		cmocka_unit_test_setup(speculation_bits_are_the_processors, setup),
+		cmocka_unit_test_setup(the_tsc_and_its_adjustment, setup),
+		cmocka_unit_test_setup(tscs_of_a_vm_agree, setup),
+		cmocka_unit_test_setup(small_ones, setup),
+		cmocka_unit_test_setup(devices_come_first, setup),
+		cmocka_unit_test_setup(feature_msrs, setup),
+		cmocka_unit_test_setup(the_exits, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

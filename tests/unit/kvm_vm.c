@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: MIT */
+/* Requests on a VM: each result and each errno. */
+#include "tests/unit/kvm_machine.h"
+
+static u64 vm;
+
+static int start(void **state)
+{
+	int error = machine_start(2);
+
+	vm = error ? 0 : vm_new();
+	return error;
+}
+
+static s64 region(u32 slot, u32 flags, u64 gpa, u64 size, u64 hva)
+{
+	struct kvm_userspace_memory_region r = {
+		.slot = slot,
+		.flags = flags,
+		.guest_phys_addr = gpa,
+		.memory_size = size,
+		.userspace_addr = hva,
+	};
+
+	return request(vm, KVM_SET_USER_MEMORY_REGION, &r, sizeof(r));
+}
+
+static s64 map(u32 number, u64 gpa, u64 hpa, u64 size, u64 flags)
+{
+	struct keel_map m = {.gpa = gpa, .hpa = hpa, .size = size, .flags = flags};
+
+	return request(vm, number, &m, sizeof(m));
+}
+
+static void test_unknown_requests(void **state)
+{
+	static const u32 unknown[] = {
+		0,
+		~0u,
+		KVM_GET_API_VERSION,
+		KVM_CREATE_VCPU,
+		KVM_GET_DIRTY_LOG,
+		KVM_IOEVENTFD,
+		KVM_IRQFD,
+		KVM_CREATE_DEVICE,
+		KVM_GET_REGS,
+		KEEL_RUN,
+		KEEL_INFO,
+		KVM_SET_NR_MMU_PAGES,
+		KVM_REGISTER_COALESCED_MMIO,
+		KVM_CLEAR_DIRTY_LOG,
+		KVM_CREATE_PIT,
+		KVM_KVMCLOCK_CTRL,
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(unknown); i++)
+		assert_int_equal(call(vm, unknown[i], 0, 0, 0), -ENOTTY);
+}
+
+static void test_memory_regions(void **state)
+{
+	assert_int_equal(region(0, 0, 0, 0x100000, 0x10000000), 0);
+	assert_int_equal(region(0, 0, 0, 0x100000, 0x10000000), 0);
+	assert_int_equal(region(1, 0, 0xff000, 0x2000, 0x20000000), -EEXIST);
+	assert_int_equal(region(1, 0, 0x100000, 0x1001, 0x20000000), -EINVAL);
+	assert_int_equal(region(1, 0, 0x100001, 0x1000, 0x20000000), -EINVAL);
+	assert_int_equal(region(1, 0, 0x100000, 0x1000, 0x20000001), -EINVAL);
+	assert_int_equal(region(1, 4, 0x100000, 0x1000, 0x20000000), -EINVAL);
+	assert_int_equal(region(1, 0, ~0xfffull, 0x2000, 0x20000000), -EINVAL);
+	assert_int_equal(region(MEMSLOT_MAX, 0, 0x100000, 0x1000, 0x20000000), -EINVAL);
+	assert_int_equal(region(0x10000, 0, 0x100000, 0x1000, 0x20000000), -EINVAL);
+	assert_int_equal(region(0, 0, 0, 0x200000, 0x10000000), -EINVAL);
+	assert_int_equal(region(0, MEMSLOT_READONLY, 0, 0x100000, 0x10000000), -EINVAL);
+	assert_int_equal(region(1, 0, 0, 0, 0), -EINVAL);
+	assert_int_equal(region(0, MEMSLOT_DIRTY, 0, 0x100000, 0x10000000), 0);
+	assert_int_equal(region(0, MEMSLOT_DIRTY, 0x400000, 0x100000, 0x10000000), 0);
+	assert_int_equal(region(0, 0, 0, 0, 0), 0);
+	assert_int_equal(region(0, 0, 0, 0, 0), -EINVAL);
+	assert_int_equal(call(vm, KVM_SET_USER_MEMORY_REGION, ARGUMENTS, 31, 0), -EINVAL);
+	assert_int_equal(call(vm, KVM_SET_USER_MEMORY_REGION, FAKE_RAM_SIZE, 32, 0), -EFAULT);
+}
+
+static void test_map_and_unmap(void **state)
+{
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x1000, 1), -EINVAL);
+	assert_int_equal(region(0, 0, 0, 0x100000, 0x10000000), 0);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x1000, 2), -EINVAL);
+	assert_int_equal(map(KEEL_MAP, 0xff000, GUEST_RAM, 0x2000, 1), -EINVAL);
+	assert_int_equal(map(KEEL_MAP, 1, GUEST_RAM, 0x1000, 1), -EINVAL);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, SIZE_1G + PAGE_SIZE, 1), -E2BIG);
+	/* Keel's own memory, a VM's donated memory, no memory: never mapped. */
+	assert_int_equal(map(KEEL_MAP, 0, 0x100000, 0x1000, 1), -EBUSY);
+	assert_int_equal(map(KEEL_MAP, 0, DONATIONS, 0x1000, 1), -EBUSY);
+	assert_int_equal(map(KEEL_MAP, 0, FAKE_RAM_SIZE, 0x1000, 1), -EBUSY);
+	assert_int_equal(map(KEEL_MAP, 0, ~0xfffull, 0x1000, 1), -EINVAL);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM)), 0);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x10000, 1), 0);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM + 0xf000)), 1);
+	/* What a child maps cannot become Keel's. */
+	assert_int_equal(call(0, KEEL_DONATE, GUEST_RAM, 0, 1), -EBUSY);
+	assert_int_equal(map(KEEL_UNMAP, 0, 0, 0x8000, 0), 0);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM)), 0);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM + 0x8000)), 1);
+	assert_int_equal(map(KEEL_UNMAP, 0, 0, SIZE_1G, 0), 0);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM + 0x8000)), 0);
+	assert_int_equal(map(KEEL_UNMAP, 1, 0, 0x1000, 0), -EINVAL);
+	assert_int_equal(map(KEEL_UNMAP, 0, 0, 1, 0), -EINVAL);
+	assert_int_equal(map(KEEL_UNMAP, ~0xfffull, 0, 0x2000, 0), -EINVAL);
+	assert_int_equal(map(KEEL_UNMAP, 0, 0, SIZE_1G + PAGE_SIZE, 0), -E2BIG);
+	/* Deleting a slot unmaps it. */
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x10000, 1), 0);
+	assert_int_equal(region(0, 0, 0, 0, 0), 0);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM)), 0);
+}
+
+static void test_dirty_log(void **state)
+{
+	u64 *bitmap = at(BIG_ARGUMENT);
+
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 8, MEMSLOT_MAX), -EINVAL);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 8, ~0ull), -EINVAL);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 8, 0), -ENOENT);
+	assert_int_equal(region(0, 0, 0, 0x50000, 0x10000000), 0);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 16, 0), -ENOENT);
+	assert_int_equal(region(0, MEMSLOT_DIRTY, 0, 0x50000, 0x10000000), 0);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 8, 0), -EINVAL);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT + 4, 16, 0), -EINVAL);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, 0x1000, 16, 0), -EFAULT);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, ~0ull - 7, 16, 0), -EFAULT);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, FAKE_RAM_SIZE - 8, 16, 0), -EFAULT);
+	bitmap[0] = bitmap[1] = ~0ull;
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 16, 0), 0);
+	assert_int_equal(bitmap[0] | bitmap[1], 0);
+}
+
+static void test_addresses_of_real_mode_helpers(void **state)
+{
+	u64 address = 0xfeffc000;
+
+	assert_int_equal(call(vm, KVM_SET_TSS_ADDR, 0xfffbd000, 0, 0), 0);
+	assert_int_equal(call(vm, KVM_SET_TSS_ADDR, 0xffffd000, 0, 0), 0);
+	assert_int_equal(call(vm, KVM_SET_TSS_ADDR, 0xffffd001, 0, 0), -EINVAL);
+	assert_int_equal(request(vm, KVM_SET_IDENTITY_MAP_ADDR, &address, 8), 0);
+	assert_int_equal(call(vm, KVM_SET_BOOT_CPU_ID, 4096, 0, 0), -EINVAL);
+	assert_int_equal(call(vm, KVM_SET_BOOT_CPU_ID, 0, 0, 0), 0);
+	vcpu_new(vm, 0);
+	assert_int_equal(request(vm, KVM_SET_IDENTITY_MAP_ADDR, &address, 8), -EINVAL);
+	assert_int_equal(call(vm, KVM_SET_BOOT_CPU_ID, 0, 0, 0), -EBUSY);
+	assert_int_equal(call(vm, KVM_GET_TSC_KHZ, 0, 0, 0), 2000000);
+}
+
+static void test_create_vcpu(void **state)
+{
+	struct keel_create_vcpu args = {.id = 1, .run = RUNS};
+
+	assert_int_equal(vcpu_try(vm, 4096), -EINVAL);
+	args.run = RUNS + 8;
+	assert_int_equal(request(vm, KEEL_CREATE_VCPU, &args, sizeof(args)), -EINVAL);
+	args.run = 0x1000;
+	assert_int_equal(request(vm, KEEL_CREATE_VCPU, &args, sizeof(args)), -EFAULT);
+	args.run = FAKE_RAM_SIZE - 2 * PAGE_SIZE;
+	assert_int_equal(request(vm, KEEL_CREATE_VCPU, &args, sizeof(args)), -EFAULT);
+	args.run = DONATIONS;
+	assert_int_equal(request(vm, KEEL_CREATE_VCPU, &args, sizeof(args)), -EFAULT);
+	assert_int_equal(vcpu_new(vm, 1), vm + 1);
+	assert_int_equal(vcpu_new(vm, 0), vm + 2);
+	assert_int_equal(vcpu_try(vm, 1), -EEXIST);
+	assert_int_equal(frame_mappings(HPA(run_page(1) + 2 * PAGE_SIZE)), 1);
+	assert_int_equal(call(0, KEEL_DONATE, run_page(1), 0, 1), -EBUSY);
+	assert_int_equal(request(vm, KEEL_CREATE_VCPU, &args, sizeof(args) - 1), -EINVAL);
+	destroy(vm);
+	assert_int_equal(frame_mappings(HPA(run_page(1))), 0);
+	assert_int_equal(frame_mappings(HPA(run_page(0) + 2 * PAGE_SIZE)), 0);
+}
+
+static struct virt_ops greedy;
+
+/* Meanwhile another CPU takes the rest of the pool. */
+static int last_pages(struct virt_vcpu *v, struct virt_vm *of, struct pool *pool)
+{
+	int error = fake_virt_ops.vcpu_init(v, of, pool);
+
+	while (pool_alloc(pool, 1).v != HPA_NONE.v)
+		;
+	return error;
+}
+
+/* Other CPUs walk vcpus[] without a lock, by a count that they read before. */
+static void test_failed_vcpu_stays_readable(void **state)
+{
+	struct vm_slot *slot;
+	struct vcpu *vcpu;
+	struct vm *of;
+
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), 0);
+	vcpu_new(vm, 0);
+	greedy = fake_virt_ops;
+	greedy.vcpu_init = last_pages;
+	virt = &greedy;
+	assert_int_equal(vcpu_try(vm, 1), -ENOMEM);
+	virt = &fake_virt_ops;
+	assert_int_equal(frame_mappings(HPA(run_page(1))), 0);
+	assert_int_equal(handle_enter(cpus[0], vm, &slot, &of, &vcpu), 0);
+	assert_int_equal(of->vcpu_count, 1);
+	assert_non_null(of->vcpus[1]);
+	handle_leave(cpus[0]);
+	assert_int_equal(call(vm + 2, KVM_GET_TSC_KHZ, 0, 0, 0), -EBADF);
+}
+
+static void test_vcpus_up_to_the_limit(void **state)
+{
+	struct keel_info info;
+	s64 result;
+	u32 i;
+
+	assert_int_equal(request(0, KEEL_INFO, &info, sizeof(info)), 0);
+	for (i = 0; i < 64; i++) {
+		result = vcpu_try(vm, i);
+		if (result == -ENOMEM) { /* the pool is the VM's own: more of it */
+			u64 base = DONATIONS + (4ull << 20);
+
+			donate(base, 2048);
+			assert_int_equal(call(vm, KEEL_ADD_POOL, base, 0, 2048), 0);
+			result = vcpu_try(vm, i);
+		}
+		assert_int_equal(result, vm + i + 1);
+	}
+	assert_int_equal(vcpu_try(vm, 64), -EINVAL);
+}
+
+static void test_vcpu_without_memory(void **state)
+{
+	struct keel_info info;
+	s64 small;
+
+	assert_int_equal(request(0, KEEL_INFO, &info, sizeof(info)), 0);
+	small = vm_at(DONATIONS + (8ull << 20), info.vm_min_pages);
+	assert_true(small > 0);
+	for (u32 i = 0; i < 64; i++) {
+		s64 result = vcpu_try(small, i);
+
+		if (result == -ENOMEM) {
+			assert_int_equal(frame_mappings(HPA(run_page(i))), 0);
+			return;
+		}
+		assert_true(result > 0);
+	}
+	fail();
+}
+
+static void test_add_pool(void **state)
+{
+	u64 base = DONATIONS + (4ull << 20);
+	u32 count = 1;
+
+	assert_int_equal(call(vm, KEEL_ADD_POOL, base, 0, 8), -EINVAL);
+	assert_true(call(0, KEEL_DONATE, base, 0, 8) > 0);
+	assert_int_equal(call(vm, KEEL_ADD_POOL, base, 0, 8), -EAGAIN);
+	all_cpus_flush();
+	assert_int_equal(call(vm, KEEL_ADD_POOL, base, 0, 0), -EINVAL);
+	assert_int_equal(call(vm, KEEL_ADD_POOL, base, 0, 8), 0);
+	assert_int_equal(call(vm, KEEL_ADD_POOL, base, 0, 8), -EINVAL);
+	/* Ranges that do not touch, until the table of ranges is full. */
+	for (count = 2; count < POOL_RANGES; count++) {
+		donate(base + count * 16 * PAGE_SIZE, 8);
+		assert_int_equal(call(vm, KEEL_ADD_POOL, base + count * 16 * PAGE_SIZE, 0, 8), 0);
+	}
+	donate(base + count * 16 * PAGE_SIZE, 8);
+	assert_int_equal(call(vm, KEEL_ADD_POOL, base + count * 16 * PAGE_SIZE, 0, 8), -ENOSPC);
+	assert_int_equal(call(0, KEEL_RECLAIM, base + count * 16 * PAGE_SIZE, 0, 8), 0);
+	destroy(vm);
+}
+
+static void test_irqchip(void **state)
+{
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
+	struct kvm_irq_level level = {.irq = 3, .level = 1};
+	struct kvm_msi msi = {.address_lo = 0xfee00000, .data = 0x30};
+
+	assert_int_equal(request(vm, KVM_GET_IRQCHIP, &chip, sizeof(chip)), -ENXIO);
+	assert_int_equal(request(vm, KVM_SET_IRQCHIP, &chip, sizeof(chip)), -ENXIO);
+	assert_int_equal(request(vm, KVM_IRQ_LINE, &level, sizeof(level)), -ENXIO);
+	assert_int_equal(request(vm, KVM_IRQ_LINE_STATUS, &level, sizeof(level)), -ENXIO);
+	assert_int_equal(request(vm, KVM_SIGNAL_MSI, &msi, sizeof(msi)), -EINVAL);
+	/* The argument is not looked at. */
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0xc, 0, 0), 0);
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), -EEXIST);
+	vcpu_new(vm, 0);
+	for (chip.chip_id = 0; chip.chip_id < 3; chip.chip_id++) {
+		assert_int_equal(request(vm, KVM_GET_IRQCHIP, &chip, sizeof(chip)), 0);
+		assert_int_equal(request(vm, KVM_SET_IRQCHIP, &chip, sizeof(chip)), 0);
+	}
+	assert_int_equal(request(vm, KVM_GET_IRQCHIP, &chip, sizeof(chip)), -EINVAL);
+	assert_int_equal(request(vm, KVM_SET_IRQCHIP, &chip, sizeof(chip)), -EINVAL);
+	assert_int_equal(request(vm, KVM_IRQ_LINE, &level, sizeof(level)), 0);
+	assert_int_equal(request(vm, KVM_IRQ_LINE_STATUS, &level, sizeof(level)), 0);
+	msi.flags = 1;
+	assert_int_equal(request(vm, KVM_SIGNAL_MSI, &msi, sizeof(msi)), -EINVAL);
+	/* The APIC is off after reset: the message is blocked. */
+	msi.flags = 0;
+	assert_true(request(vm, KVM_SIGNAL_MSI, &msi, sizeof(msi)) >= 0);
+}
+
+static void test_irqchip_after_vcpu(void **state)
+{
+	vcpu_new(vm, 0);
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), -EINVAL);
+}
+
+static void test_pit(void **state)
+{
+	struct kvm_pit_config config = {0};
+	struct kvm_pit_state2 pit;
+	struct kvm_reinject_control control = {.pit_reinject = 1};
+
+	assert_int_equal(request(vm, KVM_GET_PIT2, &pit, sizeof(pit)), -ENXIO);
+	memset(&pit, 0, sizeof(pit));
+	assert_int_equal(request(vm, KVM_SET_PIT2, &pit, sizeof(pit)), -ENXIO);
+	assert_int_equal(request(vm, KVM_REINJECT_CONTROL, &control, sizeof(control)), -ENXIO);
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), 0);
+	vcpu_new(vm, 0);
+	assert_int_equal(request(vm, KVM_CREATE_PIT2, &config, sizeof(config)), 0);
+	assert_int_equal(request(vm, KVM_CREATE_PIT2, &config, sizeof(config)), -EEXIST);
+	assert_int_equal(request(vm, KVM_GET_PIT2, &pit, sizeof(pit)), 0);
+	assert_int_equal(request(vm, KVM_SET_PIT2, &pit, sizeof(pit)), 0);
+	assert_int_equal(request(vm, KVM_REINJECT_CONTROL, &control, sizeof(control)), 0);
+}
+
+/* While a vCPU runs, its buses are read without a lock: no device may come then. */
+static void test_pit_while_a_vcpu_runs(void **state)
+{
+	struct kvm_pit_config config = {0};
+	struct vm_slot *slot;
+	struct vm *v;
+	struct vcpu *vcpu;
+
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), 0);
+	vcpu_new(vm, 0);
+	vcpu_new(vm, 1);
+	assert_int_equal(handle_enter(cpus[0], vm + 2, &slot, &v, &vcpu), 0);
+	handle_leave(cpus[0]);
+	assert_true(vcpu_take(vcpu));
+	assert_int_equal(request(vm, KVM_CREATE_PIT2, &config, sizeof(config)), -EBUSY);
+	assert_true(vcpu->request & REQUEST_KICK);
+	assert_int_equal(v->vcpus[0]->running, 0);
+	vcpu_release(vcpu);
+	assert_int_equal(request(vm, KVM_CREATE_PIT2, &config, sizeof(config)), 0);
+	assert_int_equal(v->vcpus[0]->running | v->vcpus[1]->running, 0);
+}
+
+static void test_gsi_routing(void **state)
+{
+	struct {
+		struct kvm_irq_routing head;
+		struct kvm_irq_routing_entry entry[4097];
+	} *table = at(BIG_ARGUMENT);
+	u64 bytes = sizeof(*table);
+
+	memset(table, 0, bytes);
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, bytes, 0), -EINVAL);
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), 0);
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, bytes, 0), 0);
+	table->head.flags = 1;
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, bytes, 0), -EINVAL);
+	table->head.flags = 0;
+	table->head.nr = 4097;
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, bytes, 0), -EINVAL);
+	table->head.nr = 1;
+	table->entry[0] = (struct kvm_irq_routing_entry){
+		.gsi = 4,
+		.type = KVM_IRQ_ROUTING_IRQCHIP,
+		.u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = 23},
+	};
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, 8 + 48, 0), 0);
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, 8 + 47, 0), -EINVAL);
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, 7, 0), -EINVAL);
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, FAKE_RAM_SIZE, 8, 0), -EFAULT);
+	table->entry[0].u.irqchip.pin = 24;
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, 8 + 48, 0), -EINVAL);
+	table->entry[0].u.irqchip.pin = 0;
+	table->entry[0].gsi = 4096;
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, 8 + 48, 0), -EINVAL);
+	/* All of them, as messages. */
+	table->head.nr = 4096;
+	for (u32 i = 0; i < 4096; i++)
+		table->entry[i] = (struct kvm_irq_routing_entry){
+			.gsi = i,
+			.type = KVM_IRQ_ROUTING_MSI,
+			.u.msi = {.address_lo = 0xfee00000, .data = 0x30},
+		};
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, bytes, 0), 0);
+}
+
+static void test_gsi_routing_without_memory(void **state)
+{
+	struct kvm_irq_routing *table = at(BIG_ARGUMENT);
+	struct vm_slot *slot;
+	struct vm *v;
+	struct vcpu *vcpu;
+
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), 0);
+	assert_int_equal(handle_enter(cpus[0], vm, &slot, &v, &vcpu), 0);
+	handle_leave(cpus[0]);
+	while (pool_alloc(&v->pool, 1).v != HPA_NONE.v)
+		;
+	memset(table, 0, sizeof(*table));
+	assert_int_equal(call(vm, KVM_SET_GSI_ROUTING, BIG_ARGUMENT, 8, 0), -ENOMEM);
+}
+
+static void test_clock(void **state)
+{
+	struct kvm_clock_data clock;
+
+	memset(&clock, 0xff, sizeof(clock));
+	assert_int_equal(request(vm, KVM_GET_CLOCK, &clock, sizeof(clock)), 0);
+	assert_int_equal(clock.pad0, 0);
+	assert_int_equal(clock.pad[3], 0);
+	memset(&clock, 0, sizeof(clock));
+	clock.clock = 5000000000ull;
+	assert_int_equal(request(vm, KVM_SET_CLOCK, &clock, sizeof(clock)), 0);
+	assert_int_equal(request(vm, KVM_GET_CLOCK, &clock, sizeof(clock)), 0);
+	assert_in_range(clock.clock, 5000000000ull, 5100000000ull);
+	clock.flags = BIT(20);
+	assert_int_equal(request(vm, KVM_SET_CLOCK, &clock, sizeof(clock)), -EINVAL);
+}
+
+static s64 enable(u64 handle, u32 cap, u32 flags, u64 value)
+{
+	struct kvm_enable_cap c = {.cap = cap, .flags = flags, .args[0] = value};
+
+	return request(handle, KVM_ENABLE_CAP, &c, sizeof(c));
+}
+
+static void test_enable_cap(void **state)
+{
+	u64 vcpu = vcpu_new(vm, 0);
+
+	assert_int_equal(enable(vm, KVM_CAP_EXCEPTION_PAYLOAD, 0, 1), 0);
+	assert_int_equal(enable(vm, KVM_CAP_EXCEPTION_PAYLOAD, 0, 0), 0);
+	assert_int_equal(enable(vm, KVM_CAP_X86_TRIPLE_FAULT_EVENT, 0, 1), 0);
+	assert_int_equal(enable(vm, KVM_CAP_EXCEPTION_PAYLOAD, 1, 1), -EINVAL);
+	assert_int_equal(enable(vm, KVM_CAP_X2APIC_API, 0, 3), 0);
+	assert_int_equal(enable(vm, KVM_CAP_X2APIC_API, 0, 4), -EINVAL);
+	/* One client depends on these two being refused. */
+	assert_int_equal(enable(vm, KVM_CAP_TSC_DEADLINE_TIMER, 0, 1), -EINVAL);
+	assert_int_equal(enable(vm, KVM_CAP_IRQFD, 0, 1), -EINVAL);
+	assert_int_equal(enable(vcpu, KVM_CAP_HYPERV_SYNIC, 0, 1), -EINVAL);
+}
+
+static void test_take_wake(void **state)
+{
+	struct vm_slot *slot;
+	struct vm *v;
+	struct vcpu *vcpu;
+
+	assert_int_equal(handle_enter(cpus[0], vm, &slot, &v, &vcpu), 0);
+	handle_leave(cpus[0]);
+	assert_int_equal(call(vm, KVM_GET_TSC_KHZ, 0, 0, 0), 2000000);
+	assert_int_equal(reply, 0);
+	v->wake[0] = BIT(63) | 1;
+	assert_int_equal(call(vm, KVM_GET_TSC_KHZ, 0, 0, 0), 2000000);
+	assert_int_equal(reply, KEEL_REPLY_WAKE);
+	assert_int_equal(call(vm, KEEL_TAKE_WAKE, 0, 0, 0), 0);
+	assert_int_equal(result2, BIT(63) | 1);
+	assert_int_equal(reply, 0);
+	assert_int_equal(call(vm, KEEL_TAKE_WAKE, 0, 0, 0), 0);
+	assert_int_equal(result2, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_unknown_requests, start),
+		cmocka_unit_test_setup(test_memory_regions, start),
+		cmocka_unit_test_setup(test_map_and_unmap, start),
+		cmocka_unit_test_setup(test_dirty_log, start),
+		cmocka_unit_test_setup(test_addresses_of_real_mode_helpers, start),
+		cmocka_unit_test_setup(test_create_vcpu, start),
+		cmocka_unit_test_setup(test_failed_vcpu_stays_readable, start),
+		cmocka_unit_test_setup(test_vcpus_up_to_the_limit, start),
+		cmocka_unit_test_setup(test_vcpu_without_memory, start),
+		cmocka_unit_test_setup(test_add_pool, start),
+		cmocka_unit_test_setup(test_irqchip, start),
+		cmocka_unit_test_setup(test_irqchip_after_vcpu, start),
+		cmocka_unit_test_setup(test_pit, start),
+		cmocka_unit_test_setup(test_pit_while_a_vcpu_runs, start),
+		cmocka_unit_test_setup(test_gsi_routing, start),
+		cmocka_unit_test_setup(test_gsi_routing_without_memory, start),
+		cmocka_unit_test_setup(test_clock, start),
+		cmocka_unit_test_setup(test_enable_cap, start),
+		cmocka_unit_test_setup(test_take_wake, start),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT
+/* Injection, windows, NMI masking without a virtual NMI, and what an exit cut short. */
+#include "tests/unit/svm.h"
+
+void vmsave(hpa_t hpa)
+{
+}
+
+void vmload(hpa_t hpa)
+{
+}
+
+void svm_open_nmi(void)
+{
+}
+
+void svm_sleep_nmi(void)
+{
+}
+
+static const struct virt_event nmi = {.type = EVENT_NMI, .vector = 2};
+
+static void load(void)
+{
+	svm_load(&vcpu, &cpu0);
+}
+
+static void encoding(void **state)
+{
+	static const struct {
+		struct virt_event event;
+		u64 word;
+	} cases[] = {
+		{{.type = EVENT_NONE}, 0},
+		{{.type = EVENT_INTR, .vector = 0x31}, 0x80000031},
+		{{.type = EVENT_NMI, .vector = 2}, 0x80000202},
+		{{.type = EVENT_EXCEPTION, .vector = 6}, 0x80000306},
+		{{.type = EVENT_EXCEPTION, .vector = 14, .has_error = true, .error = 7},
+		 0x780000b0e},
+		{{.type = EVENT_SOFT_INTR, .vector = 0x80, .insn_len = 2}, 0x80000480},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		svm_inject(&vcpu, &cases[i].event);
+		assert_int_equal(vmcb->event_inject, cases[i].word);
+	}
+	svm_inject(&vcpu, &cases[1].event);
+	svm_inject(&vcpu, &cases[0].event); /* taken back */
+	assert_int_equal(vmcb->event_inject, 0);
+}
+
+static void consumed(void **state)
+{
+	load();
+	svm_inject(&vcpu, &(struct virt_event){.type = EVENT_INTR, .vector = 0x31});
+	set_exit(SVM_INTR, 0, 0);
+	enter();
+	assert_int_equal(entered.event_inject, 0x80000031);
+	enter();
+	assert_int_equal(entered.event_inject, 0);
+}
+
+static void vectoring(void **state)
+{
+	static const struct {
+		u64 word;
+		u8 type, vector;
+		bool has_error;
+		u32 error;
+	} cases[] = {
+		{0x80000031, EVENT_INTR, 0x31, false, 0},
+		{0x80000202, EVENT_NMI, 2, false, 0},
+		{0x780000b0e, EVENT_EXCEPTION, 14, true, 7},
+		{0x80000306, EVENT_EXCEPTION, 6, false, 0},
+		{0x80000480, EVENT_NONE, 0x80, false, 0}, /* INT n: executes again */
+		{0x80000303, EVENT_NONE, 3, false, 0},	  /* INT3 */
+		{0x80000304, EVENT_NONE, 4, false, 0},	  /* INTO */
+		{0x31, EVENT_NONE, 0x31, false, 0},	  /* not valid */
+	};
+
+	load();
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct vm_exit *e;
+
+		set_exit(SVM_NPF, 0, 0);
+		vmcb->exit_int_info = cases[i].word;
+		e = enter();
+		assert_int_equal(e->vectoring.type, cases[i].type);
+		if (e->vectoring.type == EVENT_NONE)
+			continue;
+		assert_int_equal(e->vectoring.vector, cases[i].vector);
+		assert_int_equal(e->vectoring.has_error, cases[i].has_error);
+		assert_int_equal(e->vectoring.error, cases[i].error);
+	}
+}
+
+/* An injected INT n that was cut short comes back, with RIP where it was. */
+static void soft_interrupt(void **state)
+{
+	const struct virt_event soft = {.type = EVENT_SOFT_INTR, .vector = 0x80, .insn_len = 2};
+
+	load();
+	vcpu.rip = 0x1000;
+	svm_inject(&vcpu, &soft);
+	set_exit(SVM_NPF, 0, 0);
+	vmcb->exit_int_info = 0x80000480;
+	enter();
+	assert_int_equal(entered.rip, 0x1002); /* pushed as the return address */
+	assert_int_equal(last.vectoring.type, EVENT_SOFT_INTR);
+	assert_int_equal(last.vectoring.insn_len, 2);
+	assert_int_equal(vcpu.rip, 0x1000);
+	virt_features = VIRT_NEXT_RIP;
+	svm_inject(&vcpu, &soft);
+	enter();
+	assert_int_equal(entered.rip, 0x1000);
+	assert_int_equal(entered.next_rip, 0x1002);
+	assert_int_equal(vcpu.rip, 0x1000);
+	vmcb->exit_int_info = 0;
+	enter();
+	assert_int_equal(entered.event_inject, 0);
+}
+
+/* INT3 and INTO return behind themselves: nRIP is not what the last exit left there. */
+static void soft_exception(void **state)
+{
+	const struct virt_event int3 = {.type = EVENT_EXCEPTION, .vector = 3, .insn_len = 1};
+	const struct virt_event bare = {.type = EVENT_SOFT_INTR, .vector = 0x80};
+
+	load();
+	vcpu.rip = 0x1000;
+	svm_inject(&vcpu, &int3);
+	svm_inject(&vcpu, &int3); /* once more, before it was entered */
+	set_exit(SVM_NPF, 0, 0);
+	vmcb->exit_int_info = 0x80000303;
+	enter();
+	assert_int_equal(entered.event_inject, 0x80000303);
+	assert_int_equal(entered.rip, 0x1001);
+	assert_int_equal(last.vectoring.type, EVENT_EXCEPTION); /* no INT3 need be there */
+	assert_int_equal(last.vectoring.vector, 3);
+	assert_int_equal(vcpu.rip, 0x1000);
+	virt_features = VIRT_NEXT_RIP;
+	svm_inject(&vcpu, &int3);
+	enter();
+	assert_int_equal(entered.next_rip, 0x1001);
+	assert_int_equal(entered.rip, 0x1000);
+	vmcb->next_rip = 0;
+	svm_inject(&vcpu, &bare);
+	enter();
+	assert_int_equal(entered.next_rip, 0x1000);
+}
+
+static void interrupt_window(void **state)
+{
+	vcpu.dirty = 0;
+	svm_set(&vcpu, VREG_CR8, 5);
+	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+	assert_int_equal(vmcb->int_control,
+			 V_INTR_MASKING | V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR | 5);
+	assert_true(intercepted(SVM_VINTR));
+	assert_true(intercepted(SVM_CR_WRITE + 8)); /* TPR may not change under V_IRQ */
+	assert_int_equal(vcpu.dirty, CLEAN_TPR | CLEAN_INTERCEPTS);
+	vcpu.dirty = 0;
+	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+	assert_int_equal(vcpu.dirty, 0);
+	svm_intercept(&vcpu, 0);
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING | 5);
+	assert_false(intercepted(SVM_VINTR));
+	assert_false(intercepted(SVM_CR_WRITE + 8));
+}
+
+static void switchable(void **state)
+{
+	vcpu.dr_live = true;
+	svm_intercept(&vcpu, 0);
+	assert_int_equal(vmcb->intercepts[1], 0);
+	svm_intercept(&vcpu, INTERCEPT_MOV_DR);
+	assert_int_equal(vmcb->intercepts[1], ~0u);
+	svm_intercept(&vcpu, INTERCEPT_BP);
+	assert_true(intercepted(SVM_EXCEPTION + 3));
+	assert_int_equal(vmcb->intercepts[1], 0);
+	svm_intercept(&vcpu, INTERCEPT_UD);
+	assert_true(intercepted(SVM_EXCEPTION + 6));
+	assert_false(intercepted(SVM_EXCEPTION + 3));
+	svm_intercept(&vcpu, INTERCEPT_CR8_WRITE);
+	assert_true(intercepted(SVM_CR_WRITE + 8));
+	svm_intercept(&vcpu, 0);
+	assert_true(intercepted(SVM_EXCEPTION + 1)); /* #DB, always */
+	assert_true(intercepted(SVM_NMI));
+	assert_true(intercepted(SVM_HLT));
+	vcpu.dr_live = false; /* the DRs on the processor are not this child's */
+	svm_intercept(&vcpu, 0);
+	assert_int_equal(vmcb->intercepts[1], ~0u);
+}
+
+static void switchable_management(void **state)
+{
+	svm_intercept(&vcpu, 0);
+	assert_int_equal(vmcb->intercepts[1], 0);
+	assert_false(intercepted(SVM_NMI));
+	svm_intercept(&vcpu, INTERCEPT_NMI | INTERCEPT_DB | INTERCEPT_HLT);
+	assert_true(intercepted(SVM_NMI));
+	assert_true(intercepted(SVM_EXCEPTION + 1));
+	assert_true(intercepted(SVM_HLT));
+	assert_false(intercepted(SVM_IRET));
+	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
+	assert_true(intercepted(SVM_IRET));
+	assert_false(intercepted(SVM_NMI));
+	load();
+	set_exit(SVM_IRET, 0, 0);
+	assert_int_equal(enter()->reason, EXIT_NMI_WINDOW); /* nothing is tracked: it is real */
+	assert_int_equal(vcpu.nmi_state, NMI_OPEN);
+}
+
+static void leave_at(u64 rip, u64 code, u64 dr6, u64 rflags)
+{
+	vmcb->rip = rip;
+	vmcb->dr6 = dr6;
+	vmcb->rflags = rflags;
+	set_exit(code, 0, 0);
+}
+
+static void guest_irets(void)
+{
+	leave_at(0x2000, SVM_IRET, DR6_INIT, entered.rflags);
+}
+
+static void guest_steps(void)
+{
+	leave_at(0x3000, SVM_EXCEPTION + VECTOR_DB, DR6_INIT | DR6_BS, RFLAGS_ONE);
+}
+
+static void guest_interrupted(void)
+{
+	set_exit(SVM_INTR, 0, 0);
+}
+
+static void guest_elsewhere(void)
+{
+	leave_at(0x4000, SVM_INTR, DR6_INIT, entered.rflags);
+}
+
+static void inject_nmi(void)
+{
+	load();
+	vmcb->rflags = RFLAGS_ONE;
+	svm_inject(&vcpu, &nmi);
+	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 1);
+	assert_true(intercepted(SVM_IRET));
+	guest = guest_irets;
+	assert_int_equal(enter()->reason, EXIT_NONE);
+	assert_false(intercepted(SVM_IRET));
+	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 1); /* the IRET has not run */
+}
+
+static void nmi_no_window(void **state)
+{
+	inject_nmi();
+	guest = guest_elsewhere;
+	assert_int_equal(enter()->reason, EXIT_INTR);
+	assert_int_equal(entered.rflags, RFLAGS_ONE); /* no step: nobody waits */
+	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 0);
+}
+
+static void nmi_window_at_iret(void **state)
+{
+	inject_nmi();
+	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
+	guest = guest_interrupted; /* before the IRET */
+	assert_int_equal(enter()->reason, EXIT_INTR);
+	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_TF);
+	assert_int_equal(vmcb->rflags, RFLAGS_ONE);
+	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 1);
+	guest = guest_steps;
+	assert_int_equal(enter()->reason, EXIT_NMI_WINDOW);
+	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 0);
+	assert_int_equal(vmcb->dr6, DR6_INIT); /* the guest sees no step */
+	assert_int_equal(vmcb->rflags, RFLAGS_ONE);
+}
+
+/* The guest single-steps itself: the trap is its own, too. */
+static void nmi_window_guest_tf(void **state)
+{
+	inject_nmi();
+	vmcb->rflags |= RFLAGS_TF;
+	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
+	guest = guest_steps;
+	assert_int_equal(enter()->reason, EXIT_EXCEPTION);
+	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 0);
+	assert_true(vmcb->dr6 & DR6_BS);
+}
+
+/* Not masked, but in an interrupt shadow: one instruction later. */
+static void nmi_window_in_shadow(void **state)
+{
+	load();
+	vcpu.rip = 0x1000;
+	vmcb->rflags = RFLAGS_ONE;
+	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
+	assert_false(intercepted(SVM_IRET));
+	guest = guest_steps;
+	assert_int_equal(enter()->reason, EXIT_NMI_WINDOW);
+	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_TF);
+}
+
+static void nmi_window_waits_for_injection(void **state)
+{
+	load();
+	vmcb->rflags = RFLAGS_ONE;
+	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
+	svm_inject(&vcpu, &(struct virt_event){.type = EVENT_EXCEPTION, .vector = 6});
+	guest = guest_elsewhere;
+	enter();
+	assert_int_equal(entered.rflags, RFLAGS_ONE); /* no TF in the pushed image */
+}
+
+static void nmi_cut_short(void **state)
+{
+	load();
+	svm_inject(&vcpu, &nmi);
+	set_exit(SVM_NPF, 0, 0);
+	vmcb->exit_int_info = 0x80000202;
+	assert_int_equal(enter()->vectoring.type, EVENT_NMI);
+	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 0);
+	assert_false(intercepted(SVM_IRET));
+}
+
+#define CHILD(f) cmocka_unit_test_setup_teardown(f, setup_child, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CHILD(encoding),
+		CHILD(consumed),
+		CHILD(vectoring),
+		CHILD(soft_interrupt),
+		CHILD(soft_exception),
+		CHILD(interrupt_window),
+		CHILD(switchable),
+		cmocka_unit_test_setup_teardown(switchable_management, setup_management, teardown),
+		CHILD(nmi_no_window),
+		CHILD(nmi_window_at_iret),
+		CHILD(nmi_window_guest_tf),
+		CHILD(nmi_window_in_shadow),
+		CHILD(nmi_window_waits_for_injection),
+		CHILD(nmi_cut_short),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
