@@ -251,14 +251,14 @@ $(B)/keel.img: scripts/mkimage $(B)/keel.efi $(B)/keelrun.efi $(B)/keel.conf $(K
 MACHINE ?= qemu-svm
 ON_TERMINAL := $(shell test -t 0 && echo yes)
 
-.PHONY: setup run test test-quick test-full check loc mutate mutate-unit coverage bench help clean
+.PHONY: setup run test test-quick check loc mutate mutate-unit coverage bench help clean
 setup:
 	@scripts/setup --quiet
 
 run: setup
 	@$(MAKE) --no-print-directory -s all
 ifeq ($(ON_TERMINAL),yes)
-	scripts/run --machine $(MACHINE) --interactive --parallel --timeout 86400 \
+	scripts/run --machine $(MACHINE) --interactive --timeout 86400 \
 		--add $(KERNEL):/EFI/keel/vmlinuz --add $(B)/guest/initrd.cpio:/EFI/keel/initrd \
 		--next '\EFI\keel\keelrun.efi' --args '$(RUN_JOB) --poweroff -p "$(GUEST_LINE) keel.shell"'
 else
@@ -275,10 +275,6 @@ test: setup
 test-quick: setup
 	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
 	tests/run --quick
-
-test-full: setup
-	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
-	tests/run --full
 
 check: $(B)/root.elf
 	scripts/check
@@ -313,7 +309,7 @@ clean:
 help:
 	@echo "make              keel.efi, keelrun.efi, keel.img in build/"
 	@echo "make run          the main job: Keel, and Debian's Linux in a child (MACHINE=qemu-svm)"
-	@echo "make test         test-quick: the short part; test-full: mutations and the longest cases, too"
+	@echo "make test         test-quick: the short part;: mutations and the longest cases, too"
 	@echo "make check loc    the tree's own rules; lines of code"
 	@echo "make bench        instructions per exit"
 	@echo "make coverage     branch coverage of the unit tests"

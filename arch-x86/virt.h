@@ -250,6 +250,7 @@ struct virt_vcpu {
 	/* Backend: NMI masking where hardware does not virtualise it, and switchable intercepts. */
 	u8 nmi_state;
 	u8 soft_len; /* of the INT n being injected */
+	u32 virq_event; /* SVM: the interrupt that waits as V_IRQ, in EVENTINJ's format; 0: none */
 	bool nmi_window, stepping, step_tf;
 	u32 intercept_set; /* enum virt_intercept in force */
 	u64 step_rip;

@@ -20,17 +20,61 @@ static void intercept_dr(struct virt_vcpu *v, bool on)
 	VMCB_SET(v, intercepts[SVM_DR_READ / 32], on ? ~0u : 0, CLEAN_INTERCEPTS);
 }
 
+/* `request`: V_IRQ of the highest priority with a vector, or 0. */
+static void set_virq(struct virt_vcpu *v, u64 request)
+{
+	u64 all = V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR | V_INTR_VECTOR;
+
+	VMCB_SET(v, int_control, (vmcb_of(v)->int_control & ~all) | request, CLEAN_TPR);
+}
+
+static u64 virq_request(u8 vector)
+{
+	return V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR | (u64)vector << V_INTR_VECTOR_SHIFT;
+}
+
 /*
  * APM vol. 2, "Virtual Interrupt Intercept": a pending virtual interrupt of the highest priority
  * exits when the guest could take it. It is never delivered itself.
  */
 static void intr_window(struct virt_vcpu *v, bool on)
 {
-	u64 window = V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR;
-	u64 control = vmcb_of(v)->int_control & ~window;
-
-	VMCB_SET(v, int_control, control | (on ? window : 0), CLEAN_TPR);
+	if (v->virq_event && on) {
+		vmcb_of(v)->event_inject = v->virq_event;
+		v->virq_event = 0;
+	}
+	if (!v->virq_event)
+		set_virq(v, on ? virq_request(0) : 0);
 	intercept_code(v, SVM_VINTR, on);
+}
+
+/*
+ * An interrupt that the guest takes at once goes in as a virtual interrupt (APM vol. 2, "Injecting
+ * Virtual (INTR) Interrupts"), which is the same to the guest. With EVENTINJ, QEMU 7.2 delivers it
+ * a second time when its own loop is left before the next exit (docs/architecture.md, "QEMU").
+ * V_IRQ can only do one thing at a time: with a window wanted it is EVENTINJ after all.
+ */
+static bool inject_virq(struct virt_vcpu *v, u64 word)
+{
+	const struct vmcb *vmcb = vmcb_of(v);
+
+	if ((word & VMCB_EVENT_TYPE) != VMCB_EVENT_INTR || v->intercept_set & INTERCEPT_INTR_WINDOW ||
+	    !(vmcb->rflags & RFLAGS_IF) || vmcb->int_state & INT_STATE_SHADOW)
+		return false;
+	v->virq_event = word;
+	set_virq(v, virq_request(word));
+	return true;
+}
+
+void svm_virq_settle(struct virt_vcpu *v, struct vm_exit *e)
+{
+	if (vmcb_of(v)->int_control & V_IRQ) {
+		e->vectoring.type = EVENT_INTR;
+		e->vectoring.vector = v->virq_event;
+		e->vectoring.has_error = false;
+	}
+	v->virq_event = 0;
+	set_virq(v, 0);
 }
 
 void svm_intercept(struct virt_vcpu *v, u32 set)
@@ -101,11 +145,16 @@ void svm_inject(struct virt_vcpu *v, const struct virt_event *event)
 	if (v->soft_len && !(virt_features & VIRT_NEXT_RIP))
 		v->rip -= v->soft_len;
 	v->soft_len = 0;
-	if (event->type == EVENT_NONE) {
-		vmcb->event_inject = 0;
-		return;
+	vmcb->event_inject = 0;
+	if (v->virq_event) {
+		v->virq_event = 0;
+		set_virq(v, 0);
 	}
+	if (event->type == EVENT_NONE)
+		return;
 	CHECK(event->type <= EVENT_SOFT_INTR);
+	if (inject_virq(v, encode_event(event)))
+		return;
 	vmcb->event_inject = encode_event(event);
 	if (event->type == EVENT_NMI && v->vm->kind == VIRT_CHILD && v->nmi_state == NMI_OPEN) {
 		v->nmi_state = NMI_MASKED;
@@ -160,7 +209,7 @@ void svm_nmi_prepare(struct virt_vcpu *v)
 {
 	struct vmcb *vmcb = vmcb_of(v);
 
-	if (v->nmi_state == NMI_MASKED || vmcb->event_inject & VMCB_EVENT_VALID)
+	if (v->nmi_state == NMI_MASKED || v->virq_event || vmcb->event_inject & VMCB_EVENT_VALID)
 		return;
 	v->stepping = true;
 	v->step_rip = v->rip;

@@ -69,6 +69,8 @@ void svm_set_segment(struct virt_vcpu *v, enum seg seg, const struct segment *s)
 void svm_inject(struct virt_vcpu *v, const struct virt_event *event);
 void svm_intercept(struct virt_vcpu *v, u32 set);
 void svm_decode_vectoring(struct virt_vcpu *v, struct virt_event *event);
+/* After an entry with an interrupt as V_IRQ: one not taken is reported as cut short. */
+void svm_virq_settle(struct virt_vcpu *v, struct vm_exit *e);
 /* Before an entry with a window wanted; after the exit of an entry that stepped or had NMI_IRET. */
 void svm_nmi_prepare(struct virt_vcpu *v);
 void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e);

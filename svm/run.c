@@ -153,6 +153,8 @@ void svm_run(struct virt_vcpu *v, struct vm_exit *e)
 		vmcb->event_inject = 0;
 	svm_decode(v, e);
 	v->soft_len = 0;
+	if (unlikely(v->virq_event))
+		svm_virq_settle(v, e);
 	if (unlikely(v->stepping || v->nmi_state == NMI_IRET))
 		svm_nmi_settle(v, e);
 }

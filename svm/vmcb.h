@@ -119,6 +119,7 @@ enum vmcb_int_control { /* offset 0x60 */
 			V_X2AVIC_ENABLE = BIT(30),
 			V_AVIC_ENABLE = BIT(31),
 			V_INTR_VECTOR = MASK(39, 32),
+			V_INTR_VECTOR_SHIFT = 32,
 };
 
 enum vmcb_int_state { /* offset 0x68 */

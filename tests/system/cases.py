@@ -22,7 +22,6 @@ class Case:
     status: int = 0            # scripts/run's
     machine: str = "qemu-svm"
     quick: bool = False
-    full: bool = False         # only with --full: long under counted instructions
 
     def run(self, work):
         """(problem or None, log)"""
@@ -70,25 +69,24 @@ def efi(path, arguments="", *more):
 
 
 def uki(*more):
-    # Real time: an operating system that boots two CPUs on counted instructions takes minutes.
-    return ["--add", f"{GUEST}/linux.efi:/linux.efi", "--next", "/linux.efi", "--parallel", *more]
+    return ["--add", f"{GUEST}/linux.efi:/linux.efi", "--next", "/linux.efi", *more]
 
 
 CASES += [
     Case("main job: Linux in a child, 2 vCPUs, self-test", 240, [], MAIN_JOB, quick=True),
     Case("main job with every VMCB checked before entry", 400,
          linux_child("-m 512 -c 2", "keel.test=2,400,500") + ["--conf", "check=entry"],
-         [r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+         [r"SELFTEST passed", r"keelrun: guest status 0"]),
     Case("main job without optional hardware features", 300,
          linux_child("-m 512 -c 1", "keel.test=1,400,500") +
          ["--conf", "hw-off=next-rip,decode-assists,flush-by-asid,clean-bits,slat-1g"],
-         [r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+         [r"SELFTEST passed", r"keelrun: guest status 0"]),
     Case("Linux in a child, 8 vCPUs on 2 CPUs", 400,
          linux_child("-m 512 -c 8", "keel.test=8,400,100"),
-         [r"8 vCPUs on 2 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+         [r"8 vCPUs on 2 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"]),
     Case("Linux in a child, memory above 4 GiB", 400,
          linux_child("-m 4600 -c 1", "keel.test=1,4000,100") + ["--memory", "6144"],
-         [r"4600 MiB", r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+         [r"4600 MiB", r"SELFTEST passed", r"keelrun: guest status 0"]),
     Case("Linux as the management guest, CPU offline and online", 240, uki(),
          [r"keel: launched: 2 CPUs", r"Keel guest: Linux", r"HOTPLUG passed"],
          forbid=[r"HOTPLUG failed"], quick=True),
@@ -96,22 +94,22 @@ CASES += [
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], quick=True),
     Case("bare-metal guests, every VMCB checked", 400,
          efi("kvm/guests.efi", "", "--conf", "check=entry"),
-         [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], full=True),
+         [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"]),
     Case("two children, one killed 50 times", 400, efi("kvm/uefi/load.efi", "kill"),
-         [r"50 kills", r"LOAD passed"], full=True),
+         [r"50 kills", r"LOAD passed"]),
     Case("eight children share two CPUs", 240, efi("kvm/uefi/load.efi", "share"),
-         [r"LOAD passed"], full=True),
+         [r"LOAD passed"]),
     Case("a child with interrupts off delays others by a slice", 240,
-         efi("kvm/uefi/load.efi", "gap", "--smp", "1"), [r"LOAD passed"], full=True),
+         efi("kvm/uefi/load.efi", "gap", "--smp", "1", "--icount"), [r"LOAD passed"]),
     Case("a child's timer is on time", 240,
-         efi("kvm/uefi/load.efi", "late", "--smp", "1"), [r"LOAD passed"], full=True),
+         efi("kvm/uefi/load.efi", "late", "--smp", "1", "--icount"), [r"LOAD passed"]),
     Case("KVM sample: real-mode adder", 120, efi("kvm/adder.efi"), [r"keel: /adder.efi ended$"]),
     Case("KVM sample: flat 32-bit, irqchip, console port", 120, efi("kvm/flat32.efi"),
          [r"keel: /flat32.efi ended$"]),
     Case("KVM sample: long-mode hello", 120, efi("kvm/hello64.efi"),
          [r"keel: /hello64.efi ended$"], quick=True),
     Case("threads of libkeel on both CPUs", 240, efi("kvm/uefi/threads.efi"),
-         [r"threads: passed"], full=True),
+         [r"threads: passed"]),
     Case("a page fault in root prints the dump", 120, ["--conf", "test=root-pf"],
          [r"KEEL PANIC"], status=2),
     Case("a double fault in root prints the dump", 120, ["--conf", "test=root-df"],
@@ -124,7 +122,7 @@ CASES += [
          ["--machine", "qemu-svm:EPYC,-svm"] + uki(),
          [r"keel: cannot run here: .*SVM", r"Keel guest: Linux"]),
     Case("no nested paging: says why, and stops when told to", 120,
-         ["--machine", "qemu-svm:EPYC,-npt", "--conf", "on-fail=stop", "--parallel", "--timeout", "40"],
+         ["--machine", "qemu-svm:EPYC,-npt", "--conf", "on-fail=stop", "--timeout", "40"],
          [r"keel: cannot run here: .*nested paging", r"on-fail=stop"], status=3),
     Case("wrong lines of keel.conf are named and skipped", 120,
          ["--conf", "colour=blue", "--conf", "log=loud"] + efi("kvm/hello64.efi"),
@@ -139,5 +137,5 @@ CASES += [
     Case("one CPU", 200, linux_child("-m 256 -c 1", "keel.test=1,200,100") + ["--smp", "1"],
          [r"keel: launched: 1 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"]),
     Case("four CPUs", 300, linux_child("-m 512 -c 4", "keel.test=4,400,100") + ["--smp", "4"],
-         [r"keel: launched: 4 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"], full=True),
+         [r"keel: launched: 4 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"]),
 ]

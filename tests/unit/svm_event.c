@@ -60,6 +60,82 @@ static void consumed(void **state)
 	assert_int_equal(entered.event_inject, 0);
 }
 
+#define VIRQ(vector) (V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR | (u64)(vector) << 32)
+
+static const struct virt_event intr = {.type = EVENT_INTR, .vector = 0x31};
+
+static void guest_interrupted(void)
+{
+	set_exit(SVM_INTR, 0, 0);
+}
+
+static void guest_takes_virq(void)
+{
+	vmcb->int_control &= ~(u64)V_IRQ;
+	set_exit(SVM_INTR, 0, 0);
+}
+
+/* What the guest takes at once goes in as a virtual interrupt, without an exit at its window. */
+static void virtual_interrupt(void **state)
+{
+	load();
+	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	vcpu.dirty = 0;
+	svm_inject(&vcpu, &intr);
+	assert_int_equal(vcpu.dirty, CLEAN_TPR);
+	guest = guest_takes_virq;
+	assert_int_equal(enter()->vectoring.type, EVENT_NONE);
+	assert_int_equal(entered.event_inject, 0);
+	assert_int_equal(entered.int_control, V_INTR_MASKING | VIRQ(0x31));
+	assert_false(entered.intercepts[SVM_VINTR / 32] >> SVM_VINTR % 32 & 1);
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING);
+	enter();
+	assert_int_equal(entered.int_control, V_INTR_MASKING);
+	svm_inject(&vcpu, &intr);
+	svm_inject(&vcpu, &(struct virt_event){.type = EVENT_NONE}); /* taken back */
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING);
+	enter();
+	assert_int_equal(entered.int_control, V_INTR_MASKING);
+}
+
+/* Something else came first, or the delivery faulted: it comes back, once. */
+static void virtual_interrupt_cut_short(void **state)
+{
+	load();
+	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	svm_inject(&vcpu, &intr);
+	guest = guest_interrupted;
+	assert_int_equal(enter()->vectoring.type, EVENT_INTR);
+	assert_int_equal(last.vectoring.vector, 0x31);
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING);
+	assert_int_equal(enter()->vectoring.type, EVENT_NONE);
+	svm_inject(&vcpu, &intr);
+	vmcb->exit_int_info = 0x80000031;
+	assert_int_equal(enter()->vectoring.type, EVENT_INTR);
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING);
+}
+
+/* Where V_IRQ would wait, or serves a window, the event injection delivers at once. */
+static void interrupt_by_event_injection(void **state)
+{
+	load();
+	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	vmcb->int_state = INT_STATE_SHADOW;
+	svm_inject(&vcpu, &intr);
+	assert_int_equal(vmcb->event_inject, 0x80000031);
+	vmcb->int_state = 0;
+	svm_inject(&vcpu, &intr);
+	assert_int_equal(vmcb->event_inject, 0);
+	svm_intercept(&vcpu, INTERCEPT_BP); /* leaves it as it is */
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING | VIRQ(0x31));
+	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+	assert_int_equal(vmcb->event_inject, 0x80000031);
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING | VIRQ(0));
+	svm_inject(&vcpu, &intr);
+	assert_int_equal(vmcb->event_inject, 0x80000031);
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING | VIRQ(0));
+}
+
 static void vectoring(void **state)
 {
 	static const struct {
@@ -229,11 +305,6 @@ static void guest_steps(void)
 	leave_at(0x3000, SVM_EXCEPTION + VECTOR_DB, DR6_INIT | DR6_BS, RFLAGS_ONE);
 }
 
-static void guest_interrupted(void)
-{
-	set_exit(SVM_INTR, 0, 0);
-}
-
 static void guest_elsewhere(void)
 {
 	leave_at(0x4000, SVM_INTR, DR6_INIT, entered.rflags);
@@ -313,6 +384,17 @@ static void nmi_window_waits_for_injection(void **state)
 	assert_int_equal(entered.rflags, RFLAGS_ONE); /* no TF in the pushed image */
 }
 
+static void nmi_window_waits_for_virq(void **state)
+{
+	load();
+	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
+	svm_inject(&vcpu, &intr);
+	guest = guest_takes_virq;
+	enter();
+	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_IF);
+}
+
 static void nmi_cut_short(void **state)
 {
 	load();
@@ -331,6 +413,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CHILD(encoding),
 		CHILD(consumed),
+		CHILD(virtual_interrupt),
+		CHILD(virtual_interrupt_cut_short),
+		CHILD(interrupt_by_event_injection),
 		CHILD(vectoring),
 		CHILD(soft_interrupt),
 		CHILD(soft_exception),
@@ -342,6 +427,7 @@ int main(void)
 		CHILD(nmi_window_guest_tf),
 		CHILD(nmi_window_in_shadow),
 		CHILD(nmi_window_waits_for_injection),
+		CHILD(nmi_window_waits_for_virq),
 		CHILD(nmi_cut_short),
 	};
 
