@@ -63,6 +63,7 @@ enum msr {
 	MSR_PEBS_ENABLE = 0x3f1,
 	MSR_MC0_CTL = 0x400, /* + 4n: CTL, STATUS, ADDR, MISC */
 	MSR_VMX_BASIC = 0x480,
+	MSR_VMX_EPT_VPID_CAP = 0x48c,
 	MSR_VMX_VMFUNC = 0x491,
 	MSR_TSC_DEADLINE = 0x6e0,
 	MSR_X2APIC_BASE = 0x800, /* + the xAPIC register's offset / 16 */

@@ -8,8 +8,10 @@
 #include "arch-x86/apic.h"
 #include "arch-x86/cpu.h"
 #include "arch-x86/log_ring.h"
+#include "arch-x86/msr.h"
 #include "arch-x86/regs.h"
 #include "arch-x86/screen.h"
+#include "arch-x86/virt.h"
 #include "boot/efi/acpi.h"
 #include "boot/efi/mp_services.h"
 #include "boot/efi/tables.h"
@@ -107,6 +109,7 @@ static bool find_cpus(const struct config *config)
 	struct boot_info *info = the_launch.info;
 	UINTN total = 1, enabled = 1, bsp = 0;
 
+	info->backend_forbidden = config->hw_off;
 	info->cpu_count = 1;
 	info->apic_ids[0] = cpuid_of(1).b >> 24;
 	if (EFI_ERROR(BS->LocateProtocol(&guid, NULL, (void **)&the_launch.mp))) {
@@ -281,7 +284,6 @@ static void find_platform(const struct config *config)
 	info->serial_port = config->serial_port;
 	info->log_level = config->log_level;
 	info->check_entry = config->check_entry;
-	info->backend_forbidden = config->hw_off;
 	info->test = config->test;
 	info->tsc_khz = measure_tsc_khz(facts.pm_timer);
 	if (EFI_ERROR(BS->LocateProtocol(&screen_guid, NULL, (void **)&screen)) || !screen->Mode ||
@@ -321,6 +323,24 @@ static u64 table_pages(void)
 	       the_launch.ram_end / SIZE_1G * 2;
 }
 
+/* Whether second-level tables can have leaves of 1 GiB: SVM by CPUID, VMX by its capability MSR. */
+static bool leaves_of_1g(const struct boot_info *info)
+{
+	bool vmx = cpuid_of(1).c & BIT(5);
+
+	if (info->backend_forbidden & VIRT_SLAT_1G)
+		return false;
+	return vmx ? msr(MSR_VMX_EPT_VPID_CAP) & BIT(17) : cpuid_of(0x80000001).d & BIT(26);
+}
+
+/* Else the management guest's tables need one for each GiB that an address can have. */
+static u64 small_leaf_pages(const struct boot_info *info)
+{
+	u32 bits = cpuid_of(0x80000008).a & 0xff;
+
+	return leaves_of_1g(info) ? 0 : MIN(BIT(MIN(bits, 48u) - 30), 1024ul);
+}
+
 static u64 block_pages(void)
 {
 	const struct boot_info *info = the_launch.info;
@@ -328,7 +348,8 @@ static u64 block_pages(void)
 
 	return LOG_RING_PAGES + pages_of(the_launch.header.bss_end - ROOT_IMAGE_BASE) +
 	       table_pages() + pages_of(the_launch.ram_end / PAGE_SIZE * 2) + 1 +
-	       pages_of(sizeof(*info)) + info->cpu_count * per_cpu + POOL_PAGES;
+	       pages_of(sizeof(*info)) + info->cpu_count * per_cpu + POOL_PAGES +
+	       small_leaf_pages(info);
 }
 
 /* What the ring has from position on, at most TAIL_BYTES. */
@@ -394,11 +415,11 @@ static int map_cpu_block(struct tables *t, u32 index, u64 phys)
 	static const struct {
 		u32 offset, pages;
 	} parts[] = {{0, 2}, {0x3000, 4}, {0x8000, 2}, {0xb000, 2}, {0xe000, 2}};
-	u64 virt = CPU_BLOCK_BASE + index * CPU_BLOCK_SIZE;
+	u64 linear = CPU_BLOCK_BASE + index * CPU_BLOCK_SIZE;
 	int error = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts) && !error; i++) {
-		error = tables_map(t, virt + parts[i].offset, phys, parts[i].pages * PAGE_SIZE,
+		error = tables_map(t, linear + parts[i].offset, phys, parts[i].pages * PAGE_SIZE,
 				   TABLE_WRITE);
 		phys += parts[i].pages * PAGE_SIZE;
 	}
@@ -430,13 +451,13 @@ static int map_image(struct tables *t, u64 phys)
 		u64 end;
 		u32 flags;
 	} parts[] = {{h->text_end, TABLE_EXEC}, {h->rodata_end, 0}, {h->bss_end, TABLE_WRITE}};
-	u64 virt = ROOT_IMAGE_BASE;
+	u64 linear = ROOT_IMAGE_BASE;
 	int error = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts) && !error; i++) {
-		error = tables_map(t, virt, phys + virt - ROOT_IMAGE_BASE, parts[i].end - virt,
+		error = tables_map(t, linear, phys + linear - ROOT_IMAGE_BASE, parts[i].end - linear,
 				   parts[i].flags);
-		virt = parts[i].end;
+		linear = parts[i].end;
 	}
 	return error;
 }

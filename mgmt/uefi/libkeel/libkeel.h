@@ -59,6 +59,7 @@ struct processor {
 	u64 timer;		       /* TSC at which our timer interrupt comes */
 	u64 slice_end;		       /* TSC */
 	struct keel_thread *cut_short; /* an urgent thread came in its slice */
+	struct keel_thread *in_turn;   /* whose ordinary slice began last; NULL: none yet */
 	u64 left_of_slice;	       /* TSC ticks */
 	u64 firmware_rsp;
 	EFI_EVENT done;

@@ -38,6 +38,8 @@ static void slice_begin(struct processor *cpu, struct keel_thread *me, struct ke
 		cpu->cut_short = me;
 		cpu->left_of_slice = cpu->slice_end - now;
 	}
+	if (!next->urgent)
+		cpu->in_turn = next;
 	next->urgent = false;
 	cpu->slice_end = now + slice;
 }
@@ -88,22 +90,25 @@ void thread_free(struct keel_thread *t)
 }
 
 /*
- * A woken main thread first; then the one whose slice that cut short; else the next in turn after
- * the caller, and the caller last.
+ * A woken main thread first; then the one whose slice that cut short; else the next after the one
+ * whose turn it was, so that a main thread that wakes at the ends of slices does not restart the
+ * round.
  */
-static struct keel_thread *pick(struct keel_thread *me)
+static struct keel_thread *pick(struct processor *cpu)
 {
-	struct keel_thread *first = NULL, *cut = me->cpu->cut_short;
+	struct keel_thread *from = cpu->in_turn ? cpu->in_turn : cpu->idle;
+	struct keel_thread *first = NULL, *t = from;
 
-	for (struct keel_thread *t = me->next; t != me; t = t->next) {
+	do {
+		t = t->next;
 		if (!runnable(t))
 			continue;
 		if (t->urgent)
 			return t;
-		if (!first || t == cut)
+		if (!first || t == cpu->cut_short)
 			first = t;
-	}
-	return first ? first : runnable(me) ? me : me->cpu->idle;
+	} while (t != from);
+	return first ? first : cpu->idle;
 }
 
 static void leave_to_firmware(struct processor *cpu)
@@ -122,7 +127,7 @@ void sched_switch(void)
 	if (cpu->stop)
 		leave_to_firmware(cpu);
 	spin_lock(&cpu->lock);
-	next = pick(me);
+	next = pick(cpu);
 	slice_begin(cpu, me, next);
 	spin_unlock(&cpu->lock);
 	cpu->event = 1; /* the timer is for another thread now */
@@ -206,7 +211,7 @@ void sched_idle(void *arg)
 
 	for (;;) {
 		sched_poll(cpu);
-		if (pick(cpu->idle) != cpu->idle) {
+		if (pick(cpu) != cpu->idle) {
 			sched_switch();
 			continue;
 		}
@@ -354,6 +359,8 @@ static void unlink_thread(struct keel_thread *t)
 	p->next = t->next;
 	if (cpu->cut_short == t)
 		cpu->cut_short = NULL;
+	if (cpu->in_turn == t)
+		cpu->in_turn = p;
 	spin_unlock(&cpu->lock);
 }
 
