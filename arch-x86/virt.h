@@ -241,15 +241,15 @@ struct virt_vcpu {
 	bool extra_saved; /* backend: the VMLOAD group in hw is current */
 	bool dr_live;
 	bool mce_forced; /* backend: CR4.MCE is set although the guest cleared it */
-	bool flush; /* flush this vCPU's translations at the next entry */
+	bool flush;	 /* flush this vCPU's translations at the next entry */
 	/*
-	 * RFLAGS.RF, TF and the interrupt shadow were clear at the exit and have not been set since:
-	 * completing an instruction changes nothing but RIP. False: not known.
+	 * RFLAGS.RF, TF and the interrupt shadow were clear at the exit and have not been set
+	 * since: completing an instruction changes nothing but RIP. False: not known.
 	 */
 	bool quiet;
 	/* Backend: NMI masking where hardware does not virtualise it, and switchable intercepts. */
 	u8 nmi_state;
-	u8 soft_len; /* of the INT n being injected */
+	u8 soft_len;	/* of the INT n being injected */
 	u32 virq_event; /* SVM: the interrupt that waits as V_IRQ, in EVENTINJ's format; 0: none */
 	bool nmi_window, stepping, step_tf;
 	u32 intercept_set; /* enum virt_intercept in force */

@@ -205,8 +205,8 @@ int control_write(struct vcpu *vcpu, u32 nr, u64 value)
 
 int control_read(struct vcpu *vcpu, u32 nr, u64 *value)
 {
-	static const s8 regs[9] = { VREG_CR0, -1, VREG_CR2, VREG_CR3, VREG_CR4, -1, -1, -1,
-				    VREG_CR8 };
+	static const s8 regs[9] = {VREG_CR0, -1, VREG_CR2, VREG_CR3, VREG_CR4,
+				   -1,	     -1, -1,	   VREG_CR8};
 
 	if (nr >= ARRAY_SIZE(regs) || regs[nr] < 0)
 		return -EPERM;
@@ -256,7 +256,7 @@ static u32 modrm_rm(const struct insn *insn)
 /* False: none of MOV CR, MOV DR, CLTS, and LMSW and SMSW with a register. */
 static bool classify(const struct insn *insn, struct access *a)
 {
-	*a = (struct access){ .length = insn->length };
+	*a = (struct access){.length = insn->length};
 	if (insn->map != 1)
 		return false;
 	if (insn->opcode >= 0x20 && insn->opcode <= 0x23) {
@@ -307,7 +307,7 @@ static bool known(const struct vm_exit *e, struct access *a)
 {
 	if (e->reason == EXIT_CR_OTHER || !e->mov.gpr_known || !e->insn_len)
 		return false;
-	*a = (struct access){ .length = e->insn_len, .nr = e->mov.nr, .gpr = e->mov.gpr };
+	*a = (struct access){.length = e->insn_len, .nr = e->mov.nr, .gpr = e->mov.gpr};
 	a->debug = e->reason == EXIT_DR_READ || e->reason == EXIT_DR_WRITE;
 	a->write = e->reason == EXIT_CR_WRITE || e->reason == EXIT_DR_WRITE;
 	return true;
@@ -316,7 +316,7 @@ static bool known(const struct vm_exit *e, struct access *a)
 int control_exit(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	u32 mode = vcpu_code_mode(vcpu), count;
-	struct insn insn = { .operand_size = 4 };
+	struct insn insn = {.operand_size = 4};
 	u8 bytes[15];
 	struct access a;
 	int error;

@@ -13,7 +13,7 @@
 #include "core/xstate.h"
 #include "lib/string.h"
 
-#define LEAF_WIDTHS     0x80000008u
+#define LEAF_WIDTHS	0x80000008u
 #define VENDOR_ZERO_EBX 0x68747541u /* "Auth": its processors answer unknown leaves with zeros */
 
 enum reg { EAX, EBX, ECX, EDX };
@@ -148,7 +148,7 @@ void cpuid_answer(struct vcpu *vcpu, u32 function, u32 index, u32 regs[4])
 	else if (is_dynamic(entry->function))
 		fill_dynamic(vcpu, entry->function, index, regs);
 	else
-		*cpuid_slot(vcpu, function, index) = (struct cpuid_hot){ function, index, entry };
+		*cpuid_slot(vcpu, function, index) = (struct cpuid_hot){function, index, entry};
 }
 
 /* CR4 bits that exist only with a CPUID feature. */
@@ -157,9 +157,9 @@ static const struct {
 	u32 function;
 	u8 reg, bit;
 } cr4_features[] = {
-	{ CR4_UMIP, 7, ECX, 2 },       { CR4_FSGSBASE, 7, EBX, 0 }, { CR4_PCIDE, 1, ECX, 17 },
-	{ CR4_OSXSAVE, 1, ECX, 26 },   { CR4_SMEP, 7, EBX, 7 },     { CR4_SMAP, 7, EBX, 20 },
-	{ CR4_PKE, 7, ECX, 3 },
+	{CR4_UMIP, 7, ECX, 2},	   {CR4_FSGSBASE, 7, EBX, 0}, {CR4_PCIDE, 1, ECX, 17},
+	{CR4_OSXSAVE, 1, ECX, 26}, {CR4_SMEP, 7, EBX, 7},     {CR4_SMAP, 7, EBX, 20},
+	{CR4_PKE, 7, ECX, 3},
 };
 
 #define CR4_ALWAYS                                                                                 \
@@ -231,7 +231,7 @@ static void insert(struct cpuid_entry *table, u32 count, const struct cpuid_entr
 /* After the first run only the very same table is accepted. */
 static int check_same(struct vcpu *vcpu, const struct cpuid_entry *entries, u32 count)
 {
-	u64 seen[CPUID_ENTRIES / 64] = { 0 };
+	u64 seen[CPUID_ENTRIES / 64] = {0};
 
 	if (count != vcpu->cpuid_count)
 		return -EINVAL;

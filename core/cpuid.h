@@ -6,7 +6,6 @@
 
 #define CPUID_KVM_FEATURES 0x40000001u
 
-
 /* Entries of KVM_GET_SUPPORTED_CPUID: fills at most `max`, returns how many there are. */
 u32 cpuid_supported(struct cpuid_entry *out, u32 max);
 /*

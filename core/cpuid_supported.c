@@ -8,7 +8,7 @@
 #include "core/xstate.h"
 #include "lib/string.h"
 
-#define B(n) (1u << (n))
+#define B(n)	     (1u << (n))
 #define MAX_BASIC    0xdu
 #define MAX_EXTENDED 0x80000021u
 #define SUBLEAVES    8 /* of the cache leaves, at most */
@@ -65,13 +65,13 @@ struct list {
 
 static void add(struct list *list, u32 function, u32 index, bool indexed, struct cpuid_regs r)
 {
-	struct cpuid_entry entry = { .function = function,
-				     .index = index,
-				     .flags = indexed ? CPUID_SIGNIFICANT_INDEX : 0,
-				     .eax = r.eax,
-				     .ebx = r.ebx,
-				     .ecx = r.ecx,
-				     .edx = r.edx };
+	struct cpuid_entry entry = {.function = function,
+				    .index = index,
+				    .flags = indexed ? CPUID_SIGNIFICANT_INDEX : 0,
+				    .eax = r.eax,
+				    .ebx = r.ebx,
+				    .ecx = r.ecx,
+				    .edx = r.edx};
 
 	if (list->count < list->max)
 		list->out[list->count] = entry;
@@ -128,21 +128,21 @@ static void add_extended_features(struct list *list)
 		r.ebx &= ~B(10);
 	add(list, 7, 0, true, r);
 	if (more)
-		add(list, 7, 1, true, (struct cpuid_regs){ .eax = one.eax & LEAF_7_1_EAX });
+		add(list, 7, 1, true, (struct cpuid_regs){.eax = one.eax & LEAF_7_1_EAX});
 }
 
 static void add_xsave(struct list *list)
 {
 	u64 mask = xstate_supported();
-	struct cpuid_regs r = { .eax = mask,
-				.ebx = xstate_size_of(mask),
-				.ecx = xstate_size_of(mask),
-				.edx = mask >> 32 };
+	struct cpuid_regs r = {.eax = mask,
+			       .ebx = xstate_size_of(mask),
+			       .ecx = xstate_size_of(mask),
+			       .edx = mask >> 32};
 
 	if (!xstate_has_xsave())
 		return;
 	add(list, 0xd, 0, true, r);
-	r = (struct cpuid_regs){ .eax = cpuid(0xd, 1).eax & LEAF_D_1_EAX };
+	r = (struct cpuid_regs){.eax = cpuid(0xd, 1).eax & LEAF_D_1_EAX};
 	if (r.eax & B(1))
 		r.ebx = xstate_compacted_size_of(mask);
 	add(list, 0xd, 1, true, r);
@@ -170,7 +170,7 @@ static void add_basic(struct list *list)
 	if (max >= 4)
 		add_caches(list, 4);
 	if (max >= 6) /* the APIC timer always runs */
-		add(list, 6, 0, false, (struct cpuid_regs){ .eax = B(2) });
+		add(list, 6, 0, false, (struct cpuid_regs){.eax = B(2)});
 	if (max >= 7)
 		add_extended_features(list);
 	if (max >= 0xa) /* no performance counters */
@@ -183,13 +183,13 @@ static void add_basic(struct list *list)
 
 static void add_paravirtual(struct list *list)
 {
-	struct cpuid_regs r = { .eax = CPUID_KVM_FEATURES };
+	struct cpuid_regs r = {.eax = CPUID_KVM_FEATURES};
 
 	memcpy(&r.ebx, "KVMK", 4);
 	memcpy(&r.ecx, "VMKV", 4);
 	memcpy(&r.edx, "M\0\0\0", 4);
 	add(list, 0x40000000, 0, false, r);
-	add(list, CPUID_KVM_FEATURES, 0, false, (struct cpuid_regs){ .eax = LEAF_KVM_EAX });
+	add(list, CPUID_KVM_FEATURES, 0, false, (struct cpuid_regs){.eax = LEAF_KVM_EAX});
 }
 
 static void add_extended_leaf(struct list *list, u32 function)
@@ -203,16 +203,16 @@ static void add_extended_leaf(struct list *list, u32 function)
 		r.edx &= LEAF_E1_EDX;
 		break;
 	case 0x80000007:
-		r = (struct cpuid_regs){ .edx = r.edx & LEAF_E7_EDX };
+		r = (struct cpuid_regs){.edx = r.edx & LEAF_E7_EDX};
 		break;
 	case 0x80000008:
-		r = (struct cpuid_regs){ .eax = r.eax & 0xffff, .ebx = r.ebx & LEAF_E8_EBX };
+		r = (struct cpuid_regs){.eax = r.eax & 0xffff, .ebx = r.ebx & LEAF_E8_EBX};
 		break;
 	case 0x8000001e: /* APIC and core ids: the VMM's */
-		r = (struct cpuid_regs){ 0 };
+		r = (struct cpuid_regs){0};
 		break;
 	case 0x80000021:
-		r = (struct cpuid_regs){ .eax = r.eax & LEAF_E21_EAX };
+		r = (struct cpuid_regs){.eax = r.eax & LEAF_E21_EAX};
 		break;
 	}
 	add(list, function, 0, false, r);
@@ -220,9 +220,9 @@ static void add_extended_leaf(struct list *list, u32 function)
 
 static void add_extended(struct list *list)
 {
-	static const u32 leaves[] = { 0x80000001, 0x80000002, 0x80000003, 0x80000004, 0x80000005,
-				      0x80000006, 0x80000007, 0x80000008, 0x80000019, 0x8000001a,
-				      0x8000001e, 0x80000021 };
+	static const u32 leaves[] = {0x80000001, 0x80000002, 0x80000003, 0x80000004,
+				     0x80000005, 0x80000006, 0x80000007, 0x80000008,
+				     0x80000019, 0x8000001a, 0x8000001e, 0x80000021};
 	struct cpuid_regs r = cpuid(0x80000000, 0);
 	u32 max = r.eax;
 
@@ -237,7 +237,7 @@ static void add_extended(struct list *list)
 
 u32 cpuid_supported(struct cpuid_entry *out, u32 max)
 {
-	struct list list = { .out = out, .max = max };
+	struct list list = {.out = out, .max = max};
 
 	add_basic(&list);
 	add_paravirtual(&list);

@@ -45,8 +45,8 @@ bool debug_blocks_interrupts(const struct vcpu *vcpu)
 static void refresh_intercepts(struct vcpu *vcpu)
 {
 	/* The backend derives the MOV DR intercept from dr_live too, so it is told in any case. */
-	u32 windows = vcpu->intercepts & (INTERCEPT_INTR_WINDOW | INTERCEPT_NMI_WINDOW |
-					  INTERCEPT_CR8_WRITE);
+	u32 windows = vcpu->intercepts &
+		      (INTERCEPT_INTR_WINDOW | INTERCEPT_NMI_WINDOW | INTERCEPT_CR8_WRITE);
 
 	vcpu->intercepts = windows | debug_intercepts(vcpu);
 	virt->intercept(&vcpu->v, vcpu->intercepts);

@@ -12,17 +12,17 @@
 struct insn {
 	u8 bytes[15];
 	u8 length;
-	u8 map;         /* 0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A; VEX, EVEX, XOP: their own */
+	u8 map; /* 0: one byte, 1: 0F, 2: 0F 38, 3: 0F 3A; VEX, EVEX, XOP: their own */
 	u8 opcode;
 	u8 modrm, sib;
 	bool has_modrm, has_sib, lock, rep, repne, operand_override, address_override;
 	bool vex, rip_relative; /* vex: also XOP, EVEX; pp stands in operand_override, rep, repne */
-	u8 rex;         /* 0x4x, or 0; of VEX and the like: their R, X, B, W */
-	u8 segment;     /* enum seg: of the memory operand, default or overridden */
-	u8 operand_size;/* bytes, of the instruction: 1, 2, 4, 8 */
-	u8 address_size;/* bytes: 2, 4, 8 */
+	u8 rex;			/* 0x4x, or 0; of VEX and the like: their R, X, B, W */
+	u8 segment;		/* enum seg: of the memory operand, default or overridden */
+	u8 operand_size;	/* bytes, of the instruction: 1, 2, 4, 8 */
+	u8 address_size;	/* bytes: 2, 4, 8 */
 	u8 immediate_size;
-	u64 immediate;  /* sign-extended where the instruction does */
+	u64 immediate;	  /* sign-extended where the instruction does */
 	s64 displacement; /* also the address of MOV moffs (not extended) */
 };
 

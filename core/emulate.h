@@ -15,14 +15,14 @@
 struct emulation_access {
 	gpa_t gpa;
 	u64 data;
-	u8 length;   /* bytes, 1 to 8, within one page */
+	u8 length; /* bytes, 1 to 8, within one page */
 	bool write;
 };
 
 enum emulation_result {
-	EMULATE_DONE,    /* executed; RIP and state are updated; events may be queued */
-	EMULATE_USER,    /* vcpu->exit holds an MMIO access for the VMM; then emulate_resume() */
-	EMULATE_FAULT,   /* vcpu->exit.memory: a guest frame needs a page. After that: where
+	EMULATE_DONE,	 /* executed; RIP and state are updated; events may be queued */
+	EMULATE_USER,	 /* vcpu->exit holds an MMIO access for the VMM; then emulate_resume() */
+	EMULATE_FAULT,	 /* vcpu->exit.memory: a guest frame needs a page. After that: where
 			  * emulation.active is set (only from emulate_resume()), emulate_resume()
 			  * again, else enter the guest */
 	EMULATE_UNKNOWN, /* not an instruction that we know: INTERNAL_ERROR, with the bytes in
@@ -31,10 +31,10 @@ enum emulation_result {
 };
 
 struct emulation {
-	bool active;     /* an instruction waits for the VMM's answer, or for a guest frame */
-	u8 count;        /* accesses settled */
+	bool active; /* an instruction waits for the VMM's answer, or for a guest frame */
+	u8 count;    /* accesses settled */
 	struct insn insn;
-	u64 rip;         /* linear, where the instruction stood */
+	u64 rip; /* linear, where the instruction stood */
 	struct emulation_access done[EMULATION_ACCESSES];
 };
 

@@ -48,34 +48,32 @@ static void queue(struct vcpu *vcpu, struct pending_exception exception)
 	vcpu_set_request(vcpu, REQUEST_EVENT);
 	if ((old->pending || old->injected) && exception.vector != VECTOR_DB) {
 		if (class_of(old->vector) == DOUBLE_FAULT && class_of(exception.vector) != BENIGN) {
-			*old = (struct pending_exception){ 0 };
+			*old = (struct pending_exception){0};
 			vcpu_set_request(vcpu, REQUEST_TRIPLE_FAULT);
 			return;
 		}
 		if (makes_double_fault(old->vector, exception.vector))
-			exception = (struct pending_exception){ .pending = true,
-								.vector = VECTOR_DF,
-								.has_error = true };
+			exception = (struct pending_exception){
+				.pending = true, .vector = VECTOR_DF, .has_error = true};
 	}
 	*old = exception;
 }
 
 void vcpu_queue_exception(struct vcpu *vcpu, u8 vector, bool has_error, u32 error)
 {
-	queue(vcpu, (struct pending_exception){ .pending = true,
-						.vector = vector,
-						.has_error = has_error,
-						.error = error });
+	queue(vcpu,
+	      (struct pending_exception){
+		      .pending = true, .vector = vector, .has_error = has_error, .error = error});
 }
 
 void vcpu_queue_page_fault(struct vcpu *vcpu, u64 address, u32 error)
 {
-	queue(vcpu, (struct pending_exception){ .pending = true,
-						.vector = VECTOR_PF,
-						.has_error = true,
-						.error = error,
-						.has_payload = true,
-						.payload = address });
+	queue(vcpu, (struct pending_exception){.pending = true,
+					       .vector = VECTOR_PF,
+					       .has_error = true,
+					       .error = error,
+					       .has_payload = true,
+					       .payload = address});
 }
 
 void event_queue_debug(struct vcpu *vcpu, u64 dr6)
@@ -87,10 +85,9 @@ void event_queue_debug(struct vcpu *vcpu, u64 dr6)
 		return;
 	if (old->pending && old->has_payload)
 		dr6 |= old->payload;
-	queue(vcpu, (struct pending_exception){ .pending = true,
-						.vector = VECTOR_DB,
-						.has_payload = true,
-						.payload = dr6 });
+	queue(vcpu,
+	      (struct pending_exception){
+		      .pending = true, .vector = VECTOR_DB, .has_payload = true, .payload = dr6});
 }
 
 void event_deliver_payload(struct vcpu *vcpu)
@@ -105,7 +102,8 @@ void event_deliver_payload(struct vcpu *vcpu)
 	if (exception->vector == VECTOR_PF) {
 		virt->set(v, VREG_CR2, exception->payload);
 	} else if (exception->vector == VECTOR_DB) {
-		/* SDM vol. 3, "Debug Status Register (DR6)": B0 to B3 are replaced, the rest sticks. */
+		/* SDM vol. 3, "Debug Status Register (DR6)": B0 to B3 are replaced, the rest
+		 * sticks. */
 		dr6 = virt->get(v, VREG_DR6) & ~(u64)(DR6_B0 | DR6_B1 | DR6_B2 | DR6_B3);
 		virt->set(v, VREG_DR6, dr6 | (exception->payload & ~DR6_INIT));
 		/* SDM vol. 3, "Debug Control Register (DR7)": GD is cleared on entry to #DB. */
@@ -128,7 +126,7 @@ static void give(struct vcpu *vcpu, const struct virt_event *event)
 static void inject_exception(struct vcpu *vcpu)
 {
 	struct pending_exception *exception = &vcpu->events.exception;
-	struct virt_event event = { .type = EVENT_EXCEPTION, .vector = exception->vector };
+	struct virt_event event = {.type = EVENT_EXCEPTION, .vector = exception->vector};
 
 	if (exception->pending) {
 		event_deliver_payload(vcpu);
@@ -152,7 +150,7 @@ static void inject_exception(struct vcpu *vcpu)
 static void inject_interrupt(struct vcpu *vcpu)
 {
 	const struct pending_interrupt *interrupt = &vcpu->events.interrupt;
-	struct virt_event event = { .type = EVENT_INTR, .vector = interrupt->vector };
+	struct virt_event event = {.type = EVENT_INTR, .vector = interrupt->vector};
 
 	if (interrupt->soft) {
 		event.type = EVENT_SOFT_INTR;
@@ -169,7 +167,7 @@ static bool inject_old(struct vcpu *vcpu)
 	if (events->exception.pending || events->exception.injected)
 		inject_exception(vcpu);
 	else if (events->nmi_injected)
-		give(vcpu, &(struct virt_event){ .type = EVENT_NMI, .vector = VECTOR_NMI });
+		give(vcpu, &(struct virt_event){.type = EVENT_NMI, .vector = VECTOR_NMI});
 	else if (events->interrupt.injected)
 		inject_interrupt(vcpu);
 	else
@@ -230,7 +228,7 @@ static u32 prepare_interrupt(struct vcpu *vcpu, bool injected)
 
 		if (vector >= 0) {
 			vcpu->events.interrupt =
-				(struct pending_interrupt){ .injected = true, .vector = vector };
+				(struct pending_interrupt){.injected = true, .vector = vector};
 			inject_interrupt(vcpu);
 		}
 		waiting = interrupt_waiting(vcpu);
@@ -248,7 +246,7 @@ bool event_prepare(struct vcpu *vcpu)
 
 	/* From a call that no entry followed; the VMM may have taken the event back since. */
 	if (vcpu->injecting != EVENT_NONE)
-		give(vcpu, &(struct virt_event){ .type = EVENT_NONE });
+		give(vcpu, &(struct virt_event){.type = EVENT_NONE});
 	injected = inject_old(vcpu);
 	if (!injected && __atomic_load_n(&events->nmi_queued, __ATOMIC_RELAXED) &&
 	    !virt->get(&vcpu->v, VREG_NMI_MASKED) && !in_shadow(vcpu)) {
@@ -276,8 +274,8 @@ bool vcpu_interrupt_ready(struct vcpu *vcpu)
 	const struct vcpu_events *events = &vcpu->events;
 
 	return !events->user_interrupt && !events->interrupt.injected &&
-	       !events->exception.pending && !events->exception.injected &&
-	       !events->nmi_injected && interrupts_open(vcpu);
+	       !events->exception.pending && !events->exception.injected && !events->nmi_injected &&
+	       interrupts_open(vcpu);
 }
 
 static void clear_injected(struct vcpu *vcpu)
@@ -306,20 +304,20 @@ void event_after_exit(struct vcpu *vcpu, const struct vm_exit *e)
 	vcpu_set_request(vcpu, REQUEST_EVENT);
 	switch (cut->type) {
 	case EVENT_EXCEPTION:
-		events->exception = (struct pending_exception){ .injected = true,
-								.vector = cut->vector,
-								.has_error = cut->has_error,
-								.error = cut->error };
+		events->exception = (struct pending_exception){.injected = true,
+							       .vector = cut->vector,
+							       .has_error = cut->has_error,
+							       .error = cut->error};
 		break;
 	case EVENT_NMI:
 		events->nmi_injected = true;
 		break;
 	case EVENT_INTR:
 	case EVENT_SOFT_INTR:
-		events->interrupt = (struct pending_interrupt){ .injected = true,
-								.soft = cut->type == EVENT_SOFT_INTR,
-								.vector = cut->vector,
-								.insn_len = cut->insn_len };
+		events->interrupt = (struct pending_interrupt){.injected = true,
+							       .soft = cut->type == EVENT_SOFT_INTR,
+							       .vector = cut->vector,
+							       .insn_len = cut->insn_len};
 		break;
 	}
 }

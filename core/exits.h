@@ -5,14 +5,23 @@
 #include "arch-x86/addr.h"
 
 enum user_exit { /* KVM_EXIT_* values */
-	USER_UNKNOWN = 0, USER_IO = 2, USER_DEBUG = 4, USER_HLT = 5, USER_MMIO = 6,
-	USER_IRQ_WINDOW = 7, USER_SHUTDOWN = 8, USER_FAIL_ENTRY = 9, USER_INTR = 10,
-	USER_INTERNAL_ERROR = 17,
+		 USER_UNKNOWN = 0,
+		 USER_IO = 2,
+		 USER_DEBUG = 4,
+		 USER_HLT = 5,
+		 USER_MMIO = 6,
+		 USER_IRQ_WINDOW = 7,
+		 USER_SHUTDOWN = 8,
+		 USER_FAIL_ENTRY = 9,
+		 USER_INTR = 10,
+		 USER_INTERNAL_ERROR = 17,
 };
 
 enum internal_suberror { /* KVM_INTERNAL_ERROR_* */
-	INTERNAL_EMULATION = 1, INTERNAL_SIMUL_EX = 2, INTERNAL_DELIVERY_EV = 3,
-	INTERNAL_UNEXPECTED_EXIT = 4,
+			 INTERNAL_EMULATION = 1,
+			 INTERNAL_SIMUL_EX = 2,
+			 INTERNAL_DELIVERY_EV = 3,
+			 INTERNAL_UNEXPECTED_EXIT = 4,
 };
 
 #define EXIT_IO_BYTES 4096 /* the page behind kvm_run */
@@ -25,7 +34,8 @@ struct vcpu_exit {
 			u8 size;
 			u16 port;
 			u32 count;
-			u64 linear_rip; /* where the instruction stood: skipped only if still there */
+			u64 linear_rip; /* where the instruction stood: skipped only if still there
+					 */
 		} io; /* data: in kvm_run's second page, moved by kvm/ through vcpu_io_data */
 		struct {
 			gpa_t gpa;

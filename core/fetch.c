@@ -15,7 +15,7 @@
 /* Of a struct virt_code, what a translation of CS:RIP depends on. */
 #define CR0_MASK  ((u64)CR0_PG)
 #define EFER_MASK ((u64)EFER_LMA)
-#define CS_MASK   (SEG_L | SEG_DB)
+#define CS_MASK	  (SEG_L | SEG_DB)
 
 struct place { /* of an instruction */
 	u64 linear;
@@ -38,8 +38,8 @@ static void ask_code(struct vcpu *vcpu, struct virt_code *code)
 static struct place place_of(const struct virt_code *code, u64 rip)
 {
 	if (code->cs_attr & SEG_L && code->efer & EFER_LMA)
-		return (struct place){ rip, 8 };
-	return (struct place){ (u32)(code->cs_base + rip), code->cs_attr & SEG_DB ? 4 : 2 };
+		return (struct place){rip, 8};
+	return (struct place){(u32)(code->cs_base + rip), code->cs_attr & SEG_DB ? 4 : 2};
 }
 
 static inline u64 slat_generation(const struct vcpu *vcpu)
@@ -75,7 +75,8 @@ static bool note_entries(struct vcpu *vcpu, struct fetch_cache *kept, u64 linear
 	for (u32 level = 4; level >= 1; level--) {
 		u64 length = sizeof(u64), value;
 		u64 index = linear >> (PAGE_SHIFT + 9 * (level - 1)) & 511;
-		const u64 *entry = guest_ptr(&vcpu->vm->mem, GPA(table + index * 8), &length, false);
+		const u64 *entry =
+			guest_ptr(&vcpu->vm->mem, GPA(table + index * 8), &length, false);
 
 		if (!entry || length < sizeof(u64))
 			return false;
@@ -139,7 +140,9 @@ static u32 fetch_page(struct vcpu *vcpu, u64 linear, u8 *bytes, u32 count, gpa_t
 		return fail(vcpu, -EPERM);
 	}
 	if (error)
-		return fail(vcpu, vcpu_memory_fault(vcpu, walk.missing, walk.missing_write) ? -EFAULT : -EIO);
+		return fail(vcpu, vcpu_memory_fault(vcpu, walk.missing, walk.missing_write)
+					  ? -EFAULT
+					  : -EIO);
 	if (guest_read(&vcpu->vm->mem, walk.gpa, bytes, count, &missing))
 		return fail(vcpu, vcpu_memory_fault(vcpu, missing, false) ? -EFAULT : -EIO);
 	*where = walk.gpa;
@@ -198,28 +201,27 @@ u32 vcpu_fetch(struct vcpu *vcpu, const struct vm_exit *e, u8 bytes[INSN_MAX])
 	return fetch(vcpu, &code, place_of(&code, vcpu->v.rip), bytes);
 }
 
-#define PLAIN2(a, b)    { (a) | (b) << 8, 0xffff, 2 }
-#define PLAIN3(a, b, c) { (a) | (b) << 8 | (c) << 16, 0xffffff, 3 }
+#define PLAIN2(a, b)                                                                               \
+	{                                                                                          \
+		(a) | (b) << 8, 0xffff, 2                                                          \
+	}
+#define PLAIN3(a, b, c)                                                                            \
+	{                                                                                          \
+		(a) | (b) << 8 | (c) << 16, 0xffffff, 3                                            \
+	}
 
 /* The usual encoding of instructions that exit, without a prefix. */
 static const struct {
 	u32 opcode, mask;
 	u32 length; /* 0: none */
 } plain[EXIT_REASON_COUNT] = {
-	[EXIT_CPUID] = PLAIN2(0x0f, 0xa2),
-	[EXIT_RDMSR] = PLAIN2(0x0f, 0x32),
-	[EXIT_WRMSR] = PLAIN2(0x0f, 0x30),
-	[EXIT_HLT] = { 0xf4, 0xff, 1 },
-	[EXIT_PAUSE] = PLAIN2(0xf3, 0x90),
-	[EXIT_RDTSC] = PLAIN2(0x0f, 0x31),
-	[EXIT_RDTSCP] = PLAIN3(0x0f, 0x01, 0xf9),
-	[EXIT_RDPMC] = PLAIN2(0x0f, 0x33),
-	[EXIT_INVD] = PLAIN2(0x0f, 0x08),
-	[EXIT_WBINVD] = PLAIN2(0x0f, 0x09),
-	[EXIT_MONITOR] = PLAIN3(0x0f, 0x01, 0xc8),
-	[EXIT_MWAIT] = PLAIN3(0x0f, 0x01, 0xc9),
-	[EXIT_XSETBV] = PLAIN3(0x0f, 0x01, 0xd1),
-	[EXIT_HYPERCALL] = PLAIN3(0x0f, 0x01, 0xd9),
+	[EXIT_CPUID] = PLAIN2(0x0f, 0xa2),	   [EXIT_RDMSR] = PLAIN2(0x0f, 0x32),
+	[EXIT_WRMSR] = PLAIN2(0x0f, 0x30),	   [EXIT_HLT] = {0xf4, 0xff, 1},
+	[EXIT_PAUSE] = PLAIN2(0xf3, 0x90),	   [EXIT_RDTSC] = PLAIN2(0x0f, 0x31),
+	[EXIT_RDTSCP] = PLAIN3(0x0f, 0x01, 0xf9),  [EXIT_RDPMC] = PLAIN2(0x0f, 0x33),
+	[EXIT_INVD] = PLAIN2(0x0f, 0x08),	   [EXIT_WBINVD] = PLAIN2(0x0f, 0x09),
+	[EXIT_MONITOR] = PLAIN3(0x0f, 0x01, 0xc8), [EXIT_MWAIT] = PLAIN3(0x0f, 0x01, 0xc9),
+	[EXIT_XSETBV] = PLAIN3(0x0f, 0x01, 0xd1),  [EXIT_HYPERCALL] = PLAIN3(0x0f, 0x01, 0xd9),
 };
 
 static u32 decoded_length(struct vcpu *vcpu, const struct virt_code *code)

@@ -121,8 +121,7 @@ static void string_advance(struct vcpu *vcpu, u32 count)
 		step = -step;
 	put_register(index, *index + step, io->address_size);
 	if (io->rep)
-		put_register(&vcpu->v.gpr[GPR_RCX], vcpu->v.gpr[GPR_RCX] - count,
-			     io->address_size);
+		put_register(&vcpu->v.gpr[GPR_RCX], vcpu->v.gpr[GPR_RCX] - count, io->address_size);
 	if (io->rep && string_left(vcpu))
 		vcpu_retire(vcpu); /* a single step stops after each element */
 	else
@@ -191,8 +190,11 @@ static int string_exit(struct vcpu *vcpu, const struct vm_exit *e)
 	length = count * io->size;
 	error = to_linear(vcpu, io->segment, string_offset(vcpu), length, io->in, &linear);
 	if (!error)
-		error = copy_linear(vcpu, linear, io->in ? NULL : device ? local : page, length,
-				    io->in);
+		error = copy_linear(vcpu, linear,
+				    io->in   ? NULL
+				    : device ? local
+					     : page,
+				    length, io->in);
 	if (error)
 		return run_access_failed(vcpu, error, e);
 	if (!device)

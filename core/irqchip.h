@@ -14,8 +14,8 @@ struct vcpu;
 
 struct irqchip_ops {
 	/*
-	 * Highest interrupt that could be delivered now (TPR, PPR, PIC wiring considered); -1: none;
-	 * -2: one waits that only CR8 (the TPR) holds back.
+	 * Highest interrupt that could be delivered now (TPR, PPR, PIC wiring considered); -1:
+	 * none; -2: one waits that only CR8 (the TPR) holds back.
 	 */
 	int (*pending)(struct vcpu *vcpu);
 	/* Acknowledges it: moves it to in-service, returns its vector, or -1 when it has gone. */

@@ -26,7 +26,7 @@ int linear_copy(struct vcpu *vcpu, u64 linear, void *data, u32 length, u32 acces
 	struct guest_mem *mem = &vcpu->vm->mem;
 	bool write = access & WALK_WRITE;
 	u32 first = MIN(length, (u32)(PAGE_SIZE - (linear & (PAGE_SIZE - 1))));
-	u32 parts[2] = { first, length - first };
+	u32 parts[2] = {first, length - first};
 	gpa_t gpa[2], missing = GPA(0);
 	int error = 0;
 

@@ -187,7 +187,8 @@ static int apic_page_write(struct bus_device *device, struct vcpu *vcpu, u64 off
 {
 	struct cpu *cpu = vcpu->cpu;
 
-	/* In x2APIC mode there are no registers here, and what the MSRs lack would fault in root. */
+	/* In x2APIC mode there are no registers here, and what the MSRs lack would fault in root.
+	 */
 	if (size != 4 || offset % 16 != 0 || in_x2apic_mode())
 		return 0;
 	if (offset == APIC_ICR_LOW &&
@@ -324,7 +325,8 @@ void mgmt_cpu_requests(struct vcpu *vcpu)
 		}
 		if (__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST))
 			continue;
-		/* Whoever posts from now on finds waiting_for_sipi or no kick_pending, or kicked. */
+		/* Whoever posts from now on finds waiting_for_sipi or no kick_pending, or kicked.
+		 */
 		if (!cpu->waiting_for_sipi)
 			return;
 		take_nmi(cpu, true);

@@ -12,14 +12,14 @@
 #include "core/cpuid.h"
 #include "core/vm.h"
 
-#define MCE_BANKS     32
-#define MCG_CTL_P     BIT(8)
-#define MCG_SER_P     BIT(24)
-#define MCG_LMCE_P    BIT(27)
-#define MTRR_COUNT    8
-#define MTRR_CAP      (BIT(10) | BIT(8) | MTRR_COUNT) /* write-combining, fixed ranges */
-#define PAT_INIT      0x0007040600070406ull
-#define HWCR_MC_WRITE BIT(18) /* McStatusWrEn */
+#define MCE_BANKS      32
+#define MCG_CTL_P      BIT(8)
+#define MCG_SER_P      BIT(24)
+#define MCG_LMCE_P     BIT(27)
+#define MTRR_COUNT     8
+#define MTRR_CAP       (BIT(10) | BIT(8) | MTRR_COUNT) /* write-combining, fixed ranges */
+#define PAT_INIT       0x0007040600070406ull
+#define HWCR_MC_WRITE  BIT(18)			  /* McStatusWrEn */
 #define SPEC_CTRL_BITS (BIT(0) | BIT(1) | BIT(2)) /* IBRS, STIBP, SSBD */
 
 enum msr_kind {
@@ -32,12 +32,12 @@ enum msr_kind {
 };
 
 enum msr_flag {
-	LISTED = BIT(0),    /* in KVM_GET_MSR_INDEX_LIST */
-	FEATURE = BIT(1),   /* in KVM_GET_MSR_FEATURE_INDEX_LIST too */
-	PASS = BIT(2),      /* no exit */
-	CANONICAL = BIT(3), /* the value is an address */
-	HOST_WRITE = BIT(4),/* KIND_FIELD: read-only for the guest */
-	CHECKED = BIT(5),   /* write_check() looks at the value */
+	LISTED = BIT(0),     /* in KVM_GET_MSR_INDEX_LIST */
+	FEATURE = BIT(1),    /* in KVM_GET_MSR_FEATURE_INDEX_LIST too */
+	PASS = BIT(2),	     /* no exit */
+	CANONICAL = BIT(3),  /* the value is an address */
+	HOST_WRITE = BIT(4), /* KIND_FIELD: read-only for the guest */
+	CHECKED = BIT(5),    /* write_check() looks at the value */
 };
 
 struct msr_rule {
@@ -54,82 +54,80 @@ struct msr_rule {
 
 /* Sorted by number. Numbers without a name are read by operating systems' start-up code. */
 static const struct msr_rule rules[] = {
-	{ RANGE(MSR_P5_MC_ADDR, MSR_P5_MC_TYPE), .kind = KIND_CONST },
-	{ ONE(MSR_TSC), .kind = KIND_SPECIAL, .flags = LISTED },
-	{ ONE(MSR_PLATFORM_ID), .kind = KIND_CONST },
-	{ ONE(MSR_APIC_BASE), FIELD(apic_base), .flags = CHECKED },
-	{ ONE(0x2a), .kind = KIND_CONST }, /* EBL_CR_POWERON */
-	{ ONE(0x34), .kind = KIND_CONST, .flags = LISTED }, /* SMI_COUNT */
-	{ ONE(MSR_FEATURE_CONTROL), FIELD(feature_control), .flags = HOST_WRITE, .bits = BIT(0) },
-	{ ONE(MSR_TSC_ADJUST), .kind = KIND_SPECIAL, .flags = LISTED },
-	{ ONE(MSR_SPEC_CTRL), .kind = KIND_SPECIAL, .flags = LISTED },
-	{ ONE(MSR_PRED_CMD), .kind = KIND_SPECIAL },
-	{ ONE(MSR_BIOS_UPDT_TRIG), .kind = KIND_IGNORED },
-	{ ONE(MSR_BIOS_SIGN_ID), FIELD(ucode_rev), .flags = HOST_WRITE | FEATURE },
-	{ ONE(MSR_SMBASE), FIELD(smbase), .flags = HOST_WRITE, .bits = 0xffffffff },
-	{ RANGE(MSR_PMC0, MSR_PMC0 + 7), .kind = KIND_IGNORED },
-	{ ONE(MSR_PLATFORM_INFO), FIELD(platform_info), .flags = HOST_WRITE | LISTED,
-	  .bits = BIT(31) },
-	{ ONE(MSR_MTRRCAP), .kind = KIND_CONST, .arg = MTRR_CAP },
-	{ ONE(MSR_ARCH_CAPABILITIES), FIELD(arch_capabilities),
-	  .flags = HOST_WRITE | LISTED | FEATURE },
-	{ ONE(0x119), .kind = KIND_CONST }, /* BBL_CR_CTL */
-	{ ONE(0x11e), .kind = KIND_CONST, .arg = 0xbe702111 }, /* BBL_CR_CTL3 */
-	{ ONE(MSR_MISC_FEATURES_ENABLES), FIELD(misc_features), .flags = LISTED, .bits = BIT(0) },
-	{ ONE(MSR_SYSENTER_CS), REG(VREG_SYSENTER_CS), .flags = LISTED | PASS },
-	{ ONE(MSR_SYSENTER_ESP), REG(VREG_SYSENTER_ESP), .flags = LISTED | PASS | CANONICAL },
-	{ ONE(MSR_SYSENTER_EIP), REG(VREG_SYSENTER_EIP), .flags = LISTED | PASS | CANONICAL },
-	{ ONE(MSR_MCG_CAP), FIELD(mcg_cap), .flags = HOST_WRITE },
-	{ ONE(MSR_MCG_STATUS), FIELD(mcg_status), .flags = LISTED, .bits = 7 },
-	{ ONE(MSR_MCG_CTL), .kind = KIND_SPECIAL, .flags = LISTED },
-	{ RANGE(MSR_PERFEVTSEL0, MSR_PERFEVTSEL0 + 7), .kind = KIND_IGNORED },
-	{ ONE(MSR_PERF_STATUS), FIELD(perf_status), .flags = HOST_WRITE },
-	{ ONE(MSR_PERF_CTL), .kind = KIND_IGNORED },
-	{ ONE(MSR_THERM_STATUS), .kind = KIND_CONST },
-	{ ONE(MSR_MISC_ENABLE), FIELD(misc_enable), .flags = LISTED, .bits = 0x8d7c71c9 },
-	{ ONE(MSR_DEBUGCTL), .kind = KIND_SPECIAL },
-	{ RANGE(MSR_LAST_BRANCH_FROM_IP, MSR_LAST_INT_TO_IP), .kind = KIND_CONST },
-	{ ONE(MSR_POWER_CTL), FIELD(power_ctl), .flags = LISTED },
-	{ RANGE(MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 2 * MTRR_COUNT - 1),
-	  .kind = KIND_SPECIAL },
-	{ ONE(MSR_MTRR_FIX64K_00000), FIELD(mtrr_fixed[0]), .flags = CHECKED },
-	{ RANGE(MSR_MTRR_FIX16K_80000, MSR_MTRR_FIX16K_A0000), FIELD(mtrr_fixed[1]),
-	  .flags = CHECKED },
-	{ RANGE(MSR_MTRR_FIX4K_C0000, MSR_MTRR_FIX4K_F8000), FIELD(mtrr_fixed[3]),
-	  .flags = CHECKED },
-	{ ONE(MSR_PAT), REG(VREG_PAT), .flags = LISTED | CHECKED },
-	{ RANGE(MSR_MC0_CTL2, MSR_MC0_CTL2 + MCE_BANKS - 1), .kind = KIND_IGNORED },
-	{ ONE(MSR_MTRR_DEF_TYPE), FIELD(mtrr_def_type), .flags = CHECKED, .bits = 0xcff },
-	{ RANGE(MSR_MC0_CTL, MSR_MC0_CTL + 4 * MCE_BANKS - 1), .kind = KIND_SPECIAL },
-	{ ONE(MSR_TSC_DEADLINE), FIELD(tsc_deadline), .flags = LISTED },
-	{ ONE(MSR_XSS), .kind = KIND_COMMAND }, /* no supervisor states: zero only */
-	{ ONE(MSR_EFER), .kind = KIND_SPECIAL, .flags = LISTED },
-	{ ONE(MSR_STAR), REG(VREG_STAR), .flags = LISTED | PASS },
-	{ ONE(MSR_LSTAR), REG(VREG_LSTAR), .flags = LISTED | PASS | CANONICAL },
-	{ ONE(MSR_CSTAR), REG(VREG_CSTAR), .flags = LISTED | PASS | CANONICAL },
-	{ ONE(MSR_SFMASK), REG(VREG_SFMASK), .flags = LISTED | PASS },
-	{ RANGE(MSR_FS_BASE, MSR_GS_BASE), .kind = KIND_SPECIAL, .flags = PASS | CANONICAL },
-	{ ONE(MSR_KERNEL_GS_BASE), REG(VREG_KERNEL_GS_BASE), .flags = LISTED | PASS | CANONICAL },
-	{ ONE(MSR_TSC_AUX), .kind = KIND_SPECIAL, .flags = LISTED },
-	{ RANGE(0xc0010000, 0xc0010007), .kind = KIND_IGNORED }, /* event counters */
-	{ ONE(MSR_SYSCFG), .kind = KIND_IGNORED },
-	{ ONE(MSR_HWCR), FIELD(hwcr), .flags = CHECKED },
-	{ ONE(MSR_TOP_MEM), .kind = KIND_IGNORED },
-	{ ONE(MSR_TOP_MEM2), .kind = KIND_IGNORED },
-	{ ONE(0xc001001f), .kind = KIND_IGNORED }, /* NB_CFG */
-	{ ONE(MSR_PATCH_LOADER), .kind = KIND_IGNORED },
-	{ ONE(0xc0010055), .kind = KIND_IGNORED }, /* interrupt pending message */
-	{ ONE(0xc0010058), .kind = KIND_CONST },   /* MMIO configuration base */
-	{ RANGE(MSR_PSTATE_LIMIT, MSR_PSTATE_STATUS), .kind = KIND_CONST },
-	{ ONE(MSR_VM_CR), .kind = KIND_CONST, .arg = VM_CR_SVMDIS | VM_CR_LOCK },
-	{ ONE(MSR_IGNNE), .kind = KIND_IGNORED },
-	{ RANGE(MSR_OSVW_ID_LENGTH, MSR_OSVW_STATUS), .kind = KIND_CONST },
-	{ RANGE(0xc0010200, 0xc001020b), .kind = KIND_IGNORED }, /* event counters */
-	{ RANGE(MSR_DR1_ADDR_MASK, 0xc001101b), .kind = KIND_SPECIAL },
-	{ RANGE(MSR_LS_CFG, 0xc0011023), .kind = KIND_IGNORED }, /* LS, IC, DC, BU_CFG */
-	{ ONE(MSR_DR0_ADDR_MASK), .kind = KIND_SPECIAL },
-	{ ONE(MSR_DE_CFG), .kind = KIND_IGNORED, .arg = BIT(1), .flags = FEATURE },
-	{ ONE(0xc001102a), .kind = KIND_IGNORED }, /* BU_CFG2 */
+	{RANGE(MSR_P5_MC_ADDR, MSR_P5_MC_TYPE), .kind = KIND_CONST},
+	{ONE(MSR_TSC), .kind = KIND_SPECIAL, .flags = LISTED},
+	{ONE(MSR_PLATFORM_ID), .kind = KIND_CONST},
+	{ONE(MSR_APIC_BASE), FIELD(apic_base), .flags = CHECKED},
+	{ONE(0x2a), .kind = KIND_CONST},		  /* EBL_CR_POWERON */
+	{ONE(0x34), .kind = KIND_CONST, .flags = LISTED}, /* SMI_COUNT */
+	{ONE(MSR_FEATURE_CONTROL), FIELD(feature_control), .flags = HOST_WRITE, .bits = BIT(0)},
+	{ONE(MSR_TSC_ADJUST), .kind = KIND_SPECIAL, .flags = LISTED},
+	{ONE(MSR_SPEC_CTRL), .kind = KIND_SPECIAL, .flags = LISTED},
+	{ONE(MSR_PRED_CMD), .kind = KIND_SPECIAL},
+	{ONE(MSR_BIOS_UPDT_TRIG), .kind = KIND_IGNORED},
+	{ONE(MSR_BIOS_SIGN_ID), FIELD(ucode_rev), .flags = HOST_WRITE | FEATURE},
+	{ONE(MSR_SMBASE), FIELD(smbase), .flags = HOST_WRITE, .bits = 0xffffffff},
+	{RANGE(MSR_PMC0, MSR_PMC0 + 7), .kind = KIND_IGNORED},
+	{ONE(MSR_PLATFORM_INFO), FIELD(platform_info), .flags = HOST_WRITE | LISTED,
+	 .bits = BIT(31)},
+	{ONE(MSR_MTRRCAP), .kind = KIND_CONST, .arg = MTRR_CAP},
+	{ONE(MSR_ARCH_CAPABILITIES), FIELD(arch_capabilities),
+	 .flags = HOST_WRITE | LISTED | FEATURE},
+	{ONE(0x119), .kind = KIND_CONST},		     /* BBL_CR_CTL */
+	{ONE(0x11e), .kind = KIND_CONST, .arg = 0xbe702111}, /* BBL_CR_CTL3 */
+	{ONE(MSR_MISC_FEATURES_ENABLES), FIELD(misc_features), .flags = LISTED, .bits = BIT(0)},
+	{ONE(MSR_SYSENTER_CS), REG(VREG_SYSENTER_CS), .flags = LISTED | PASS},
+	{ONE(MSR_SYSENTER_ESP), REG(VREG_SYSENTER_ESP), .flags = LISTED | PASS | CANONICAL},
+	{ONE(MSR_SYSENTER_EIP), REG(VREG_SYSENTER_EIP), .flags = LISTED | PASS | CANONICAL},
+	{ONE(MSR_MCG_CAP), FIELD(mcg_cap), .flags = HOST_WRITE},
+	{ONE(MSR_MCG_STATUS), FIELD(mcg_status), .flags = LISTED, .bits = 7},
+	{ONE(MSR_MCG_CTL), .kind = KIND_SPECIAL, .flags = LISTED},
+	{RANGE(MSR_PERFEVTSEL0, MSR_PERFEVTSEL0 + 7), .kind = KIND_IGNORED},
+	{ONE(MSR_PERF_STATUS), FIELD(perf_status), .flags = HOST_WRITE},
+	{ONE(MSR_PERF_CTL), .kind = KIND_IGNORED},
+	{ONE(MSR_THERM_STATUS), .kind = KIND_CONST},
+	{ONE(MSR_MISC_ENABLE), FIELD(misc_enable), .flags = LISTED, .bits = 0x8d7c71c9},
+	{ONE(MSR_DEBUGCTL), .kind = KIND_SPECIAL},
+	{RANGE(MSR_LAST_BRANCH_FROM_IP, MSR_LAST_INT_TO_IP), .kind = KIND_CONST},
+	{ONE(MSR_POWER_CTL), FIELD(power_ctl), .flags = LISTED},
+	{RANGE(MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 2 * MTRR_COUNT - 1), .kind = KIND_SPECIAL},
+	{ONE(MSR_MTRR_FIX64K_00000), FIELD(mtrr_fixed[0]), .flags = CHECKED},
+	{RANGE(MSR_MTRR_FIX16K_80000, MSR_MTRR_FIX16K_A0000), FIELD(mtrr_fixed[1]),
+	 .flags = CHECKED},
+	{RANGE(MSR_MTRR_FIX4K_C0000, MSR_MTRR_FIX4K_F8000), FIELD(mtrr_fixed[3]), .flags = CHECKED},
+	{ONE(MSR_PAT), REG(VREG_PAT), .flags = LISTED | CHECKED},
+	{RANGE(MSR_MC0_CTL2, MSR_MC0_CTL2 + MCE_BANKS - 1), .kind = KIND_IGNORED},
+	{ONE(MSR_MTRR_DEF_TYPE), FIELD(mtrr_def_type), .flags = CHECKED, .bits = 0xcff},
+	{RANGE(MSR_MC0_CTL, MSR_MC0_CTL + 4 * MCE_BANKS - 1), .kind = KIND_SPECIAL},
+	{ONE(MSR_TSC_DEADLINE), FIELD(tsc_deadline), .flags = LISTED},
+	{ONE(MSR_XSS), .kind = KIND_COMMAND}, /* no supervisor states: zero only */
+	{ONE(MSR_EFER), .kind = KIND_SPECIAL, .flags = LISTED},
+	{ONE(MSR_STAR), REG(VREG_STAR), .flags = LISTED | PASS},
+	{ONE(MSR_LSTAR), REG(VREG_LSTAR), .flags = LISTED | PASS | CANONICAL},
+	{ONE(MSR_CSTAR), REG(VREG_CSTAR), .flags = LISTED | PASS | CANONICAL},
+	{ONE(MSR_SFMASK), REG(VREG_SFMASK), .flags = LISTED | PASS},
+	{RANGE(MSR_FS_BASE, MSR_GS_BASE), .kind = KIND_SPECIAL, .flags = PASS | CANONICAL},
+	{ONE(MSR_KERNEL_GS_BASE), REG(VREG_KERNEL_GS_BASE), .flags = LISTED | PASS | CANONICAL},
+	{ONE(MSR_TSC_AUX), .kind = KIND_SPECIAL, .flags = LISTED},
+	{RANGE(0xc0010000, 0xc0010007), .kind = KIND_IGNORED}, /* event counters */
+	{ONE(MSR_SYSCFG), .kind = KIND_IGNORED},
+	{ONE(MSR_HWCR), FIELD(hwcr), .flags = CHECKED},
+	{ONE(MSR_TOP_MEM), .kind = KIND_IGNORED},
+	{ONE(MSR_TOP_MEM2), .kind = KIND_IGNORED},
+	{ONE(0xc001001f), .kind = KIND_IGNORED}, /* NB_CFG */
+	{ONE(MSR_PATCH_LOADER), .kind = KIND_IGNORED},
+	{ONE(0xc0010055), .kind = KIND_IGNORED}, /* interrupt pending message */
+	{ONE(0xc0010058), .kind = KIND_CONST},	 /* MMIO configuration base */
+	{RANGE(MSR_PSTATE_LIMIT, MSR_PSTATE_STATUS), .kind = KIND_CONST},
+	{ONE(MSR_VM_CR), .kind = KIND_CONST, .arg = VM_CR_SVMDIS | VM_CR_LOCK},
+	{ONE(MSR_IGNNE), .kind = KIND_IGNORED},
+	{RANGE(MSR_OSVW_ID_LENGTH, MSR_OSVW_STATUS), .kind = KIND_CONST},
+	{RANGE(0xc0010200, 0xc001020b), .kind = KIND_IGNORED}, /* event counters */
+	{RANGE(MSR_DR1_ADDR_MASK, 0xc001101b), .kind = KIND_SPECIAL},
+	{RANGE(MSR_LS_CFG, 0xc0011023), .kind = KIND_IGNORED}, /* LS, IC, DC, BU_CFG */
+	{ONE(MSR_DR0_ADDR_MASK), .kind = KIND_SPECIAL},
+	{ONE(MSR_DE_CFG), .kind = KIND_IGNORED, .arg = BIT(1), .flags = FEATURE},
+	{ONE(0xc001102a), .kind = KIND_IGNORED}, /* BU_CFG2 */
 };
 
 static const struct msr_rule *find_rule(u32 index)
@@ -508,7 +506,10 @@ static int read_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, 
 
 /* Those of devices/, which VMMs save and restore by the list too. */
 static const u32 device_list[] = {
-	MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW,
+	MSR_KVM_WALL_CLOCK,
+	MSR_KVM_SYSTEM_TIME,
+	MSR_KVM_WALL_CLOCK_NEW,
+	MSR_KVM_SYSTEM_TIME_NEW,
 };
 
 /* A VM without the device still lets the VMM save and restore the value that it had: zero. */
@@ -635,8 +636,9 @@ int msr_setup_mce(struct vcpu *vcpu, u64 mcg_cap)
 void msr_reset(struct vcpu *vcpu)
 {
 	static const u8 cleared[] = {
-		VREG_STAR, VREG_LSTAR, VREG_CSTAR, VREG_SFMASK, VREG_KERNEL_GS_BASE,
-		VREG_SYSENTER_CS, VREG_SYSENTER_ESP, VREG_SYSENTER_EIP, VREG_DEBUGCTL,
+		VREG_STAR,	   VREG_LSTAR,		VREG_CSTAR,
+		VREG_SFMASK,	   VREG_KERNEL_GS_BASE, VREG_SYSENTER_CS,
+		VREG_SYSENTER_ESP, VREG_SYSENTER_EIP,	VREG_DEBUGCTL,
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(cleared); i++)
@@ -645,7 +647,7 @@ void msr_reset(struct vcpu *vcpu)
 	vcpu->msr = (struct vcpu_msrs){
 		.apic_base = 0xfee00000 | APIC_BASE_ENABLE |
 			     (vcpu->id == vcpu->vm->bsp_id ? APIC_BASE_BSP : 0),
-		.misc_enable = BIT(0), /* fast strings */
+		.misc_enable = BIT(0),	  /* fast strings */
 		.platform_info = BIT(31), /* CPUID faulting */
 		.mcg_cap = 10,
 		.smbase = 0x30000,
@@ -658,7 +660,7 @@ void msr_reset(struct vcpu *vcpu)
 void msr_pass_through(struct vm *vm)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(rules); i++)
-		for (u32 index = rules[i].first;
-		     rules[i].flags & PASS && index <= rules[i].last; index++)
+		for (u32 index = rules[i].first; rules[i].flags & PASS && index <= rules[i].last;
+		     index++)
 			virt->intercept_msr(&vm->virt, index, false, false);
 }

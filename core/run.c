@@ -25,12 +25,12 @@
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define noinline    __attribute__((noinline))
-#define RETRIES     8 /* requests that may keep coming between two entries */
+#define RETRIES	    8 /* requests that may keep coming between two entries */
 
 /* KVM's paravirtual hypercalls. */
 #define HYPERCALL_POLL_IRQ 1
 #define HYPERCALL_ENOSYS   1000
-#define HYPERCALL_EPERM    1
+#define HYPERCALL_EPERM	   1
 
 /* Exits of instructions that are settled here: their length is needed to skip them. */
 #define INSN_EXITS                                                                                 \
@@ -52,7 +52,7 @@ static void internal_data(struct vcpu *vcpu, u32 suberror, u64 a, u64 b, u64 c, 
 /* As KVM: flags (1: bytes follow), then their count in one byte and 15 of them. */
 static int emulation_error(struct vcpu *vcpu, const u8 *bytes, u32 count)
 {
-	u8 packed_bytes[16] = { count };
+	u8 packed_bytes[16] = {count};
 	u64 words[2];
 
 	memcpy(packed_bytes + 1, bytes, count);
@@ -312,8 +312,8 @@ static noinline int exit_insn(struct vcpu *vcpu, const struct vm_exit *e, u32 le
 		return exit_hypercall(vcpu, length);
 	default:
 		/*
-		 * PAUSE; MONITOR and MWAIT, which are not offered and do nothing, as in KVM; INVD and
-		 * WBINVD: the guest's memory is coherent, and the caches are not its own.
+		 * PAUSE; MONITOR and MWAIT, which are not offered and do nothing, as in KVM; INVD
+		 * and WBINVD: the guest's memory is coherent, and the caches are not its own.
 		 */
 		break;
 	}

@@ -18,7 +18,7 @@ enum descriptor_type { TSS16 = 1, LDT = 2, TSS16_BUSY = 3, TSS32 = 9, TSS32_BUSY
 
 #define ACCESSED (1ull << 40) /* of a descriptor */
 #define SEGMENTS (SEG_GS + 1) /* of a task, without LDTR */
-#define TSS_MAX  104
+#define TSS_MAX	 104
 
 struct tss_layout {
 	u8 size, width; /* bytes; of a register */
@@ -29,13 +29,32 @@ struct tss_layout {
 
 /* SDM vol. 3, "32-Bit Task-State Segment (TSS)" and "16-Bit Task-State Segment (TSS)". */
 static const struct tss_layout layout32 = {
-	.size = 104, .width = 4, .cr3 = 28, .ip = 32, .flags = 36, .gpr = 40, .segments = 72,
-	.segment_step = 4, .ldt = 96, .trap = 100, .saved_from = 32, .saved_to = 96,
+	.size = 104,
+	.width = 4,
+	.cr3 = 28,
+	.ip = 32,
+	.flags = 36,
+	.gpr = 40,
+	.segments = 72,
+	.segment_step = 4,
+	.ldt = 96,
+	.trap = 100,
+	.saved_from = 32,
+	.saved_to = 96,
 	.segment_count = 6,
 };
 static const struct tss_layout layout16 = {
-	.size = 44, .width = 2, .ip = 14, .flags = 16, .gpr = 18, .segments = 34,
-	.segment_step = 2, .ldt = 42, .saved_from = 14, .saved_to = 42, .segment_count = 4,
+	.size = 44,
+	.width = 2,
+	.ip = 14,
+	.flags = 16,
+	.gpr = 18,
+	.segments = 34,
+	.segment_step = 2,
+	.ldt = 42,
+	.saved_from = 14,
+	.saved_to = 42,
+	.segment_count = 4,
 };
 
 struct tss {
@@ -47,11 +66,11 @@ struct tss {
 struct task_switch {
 	struct vcpu *vcpu;
 	u32 source, external; /* external: the EXT bit of error codes */
-	u32 length;           /* of the instruction that switches; 0: an event does */
+	u32 length;	      /* of the instruction that switches; 0: an event does */
 	u16 selector, old_selector;
-	u64 descriptor, old_descriptor;           /* raw */
+	u64 descriptor, old_descriptor; /* raw */
 	u64 descriptor_linear, old_descriptor_linear;
-	struct segment tr;                        /* the incoming one */
+	struct segment tr; /* the incoming one */
 	struct tss in, out;
 	bool page_fault; /* on a descriptor of the incoming task: queued */
 	u64 segment_raw[SEGMENTS], ldt_raw;
@@ -95,8 +114,8 @@ static int access_system(struct vcpu *vcpu, u64 linear, void *data, u32 length, 
 }
 
 /* Reads a descriptor of the GDT, or of `ldt`. -EPERM with `vector` queued: outside of the table. */
-static int read_descriptor(struct task_switch *t, u16 selector, const struct segment *ldt, u8 vector,
-			   u64 *linear, u64 *raw)
+static int read_descriptor(struct task_switch *t, u16 selector, const struct segment *ldt,
+			   u8 vector, u64 *linear, u64 *raw)
 {
 	struct segment table;
 
@@ -201,7 +220,7 @@ static int touch_descriptor(struct task_switch *t, u64 linear, u64 *raw)
 /* The incoming task's descriptors, through its own page tables. */
 static int touch_descriptors(struct task_switch *t)
 {
-	struct segment gdt, ldt = { 0 };
+	struct segment gdt, ldt = {0};
 	u16 selector = tss_get(&t->in, t->in.layout->ldt, 2);
 	int error = 0;
 
@@ -228,7 +247,7 @@ static int touch_stack(struct task_switch *t)
 {
 	struct pending_exception kept = t->vcpu->events.exception;
 	u32 width = t->in.layout->width;
-	struct segment ss = { .attr = 0, .base = (u64)task_segment(t, SEG_SS) << 4 };
+	struct segment ss = {.attr = 0, .base = (u64)task_segment(t, SEG_SS) << 4};
 	u64 sp;
 	int error;
 
@@ -336,10 +355,10 @@ static void load_v86_segments(struct task_switch *t)
 {
 	for (u32 seg = 0; seg < SEGMENTS; seg++) {
 		u16 selector = task_segment(t, seg);
-		struct segment s = { .selector = selector,
-				     .attr = SEG_P | SEG_DPL | SEG_S | 3,
-				     .limit = 0xffff,
-				     .base = (u64)selector << 4 };
+		struct segment s = {.selector = selector,
+				    .attr = SEG_P | SEG_DPL | SEG_S | 3,
+				    .limit = 0xffff,
+				    .base = (u64)selector << 4};
 
 		virt->set_segment(&t->vcpu->v, seg, &s);
 	}
@@ -351,7 +370,7 @@ static void load_null_segments(struct task_switch *t)
 	u32 cpl = task_segment(t, SEG_CS) & 3;
 
 	for (u32 seg = 0; seg < SEGMENTS; seg++) {
-		struct segment s = { .selector = task_segment(t, seg) };
+		struct segment s = {.selector = task_segment(t, seg)};
 
 		if (seg == SEG_SS)
 			s.attr = cpl << 5;
@@ -362,7 +381,7 @@ static void load_null_segments(struct task_switch *t)
 static int load_ldt(struct task_switch *t)
 {
 	u16 selector = tss_get(&t->in, t->in.layout->ldt, 2);
-	struct segment s = { .selector = selector };
+	struct segment s = {.selector = selector};
 
 	virt->set_segment(&t->vcpu->v, SEG_LDTR, &s);
 	if (!(selector & 0xfffc))
@@ -376,9 +395,9 @@ static int load_ldt(struct task_switch *t)
 	return 0;
 }
 
-#define TYPE_CODE       8u
+#define TYPE_CODE	8u
 #define TYPE_CONFORMING 4u /* of code */
-#define TYPE_RW         2u /* data: writable; code: readable */
+#define TYPE_RW		2u /* data: writable; code: readable */
 
 static bool privileges_allow(const struct segment *s, u32 seg, u32 cpl)
 {
@@ -426,7 +445,7 @@ static int load_segment(struct task_switch *t, u32 seg, u32 cpl)
 
 static int load_segments(struct task_switch *t)
 {
-	static const u8 order[SEGMENTS] = { SEG_CS, SEG_SS, SEG_ES, SEG_DS, SEG_FS, SEG_GS };
+	static const u8 order[SEGMENTS] = {SEG_CS, SEG_SS, SEG_ES, SEG_DS, SEG_FS, SEG_GS};
 	u32 cpl = task_segment(t, SEG_CS) & 3;
 	int error;
 
@@ -480,9 +499,8 @@ static void take_event(struct task_switch *t, const struct vm_exit *e)
 
 int task_switch(struct vcpu *vcpu, const struct vm_exit *e)
 {
-	struct task_switch t = { .vcpu = vcpu,
-				 .source = e->task_switch.source,
-				 .selector = e->task_switch.selector };
+	struct task_switch t = {
+		.vcpu = vcpu, .source = e->task_switch.source, .selector = e->task_switch.selector};
 	struct segment cs;
 	int error;
 

@@ -67,7 +67,7 @@ void vcpu_post_sipi(struct vcpu *vcpu, u8 vector)
 
 static void set_segment(struct vcpu *vcpu, enum seg seg, u16 selector, u64 base, u16 attr)
 {
-	struct segment s = { .selector = selector, .attr = attr, .limit = 0xffff, .base = base };
+	struct segment s = {.selector = selector, .attr = attr, .limit = 0xffff, .base = base};
 
 	virt->set_segment(&vcpu->v, seg, &s);
 }
@@ -118,9 +118,9 @@ void vcpu_reset(struct vcpu *vcpu, bool init)
 		vcpu->xcr0 = XCR0_X87;
 		msr_reset(vcpu);
 	}
-	vcpu->events = (struct vcpu_events){ 0 };
+	vcpu->events = (struct vcpu_events){0};
 	vcpu->injecting = EVENT_NONE;
-	virt->inject(&vcpu->v, &(struct virt_event){ .type = EVENT_NONE });
+	virt->inject(&vcpu->v, &(struct virt_event){.type = EVENT_NONE});
 	vcpu->emulation.active = false;
 	vcpu->exit_pending = false;
 	vcpu->step_hit = false;

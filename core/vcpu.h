@@ -15,21 +15,25 @@ struct vm;
 struct lapic;
 struct exit_stats;
 
-enum vcpu_request { /* set with vcpu_request(), from any CPU */
-	REQUEST_EVENT = BIT(0),     /* interrupts to look at: ask the irqchip */
-	REQUEST_NMI = BIT(1),       /* one or two NMIs queued in nmi_queued */
-	REQUEST_INIT = BIT(2),
-	REQUEST_SIPI = BIT(3),
-	REQUEST_TIMER = BIT(4),     /* a deadline changed: ask the irqchip's timers again */
-	REQUEST_KICK = BIT(5),      /* come back to the management guest once */
-	REQUEST_FLUSH = BIT(6),     /* flush this vCPU's translations */
-	REQUEST_DEAD = BIT(7),      /* the VM is being destroyed */
-	REQUEST_TRIPLE_FAULT = BIT(8),
-	REQUEST_CLOCK = BIT(9),     /* kvmclock's page needs an update */
+enum vcpu_request {			    /* set with vcpu_request(), from any CPU */
+		    REQUEST_EVENT = BIT(0), /* interrupts to look at: ask the irqchip */
+		    REQUEST_NMI = BIT(1),   /* one or two NMIs queued in nmi_queued */
+		    REQUEST_INIT = BIT(2),
+		    REQUEST_SIPI = BIT(3),
+		    REQUEST_TIMER = BIT(4), /* a deadline changed: ask the irqchip's timers again */
+		    REQUEST_KICK = BIT(5),  /* come back to the management guest once */
+		    REQUEST_FLUSH = BIT(6), /* flush this vCPU's translations */
+		    REQUEST_DEAD = BIT(7),  /* the VM is being destroyed */
+		    REQUEST_TRIPLE_FAULT = BIT(8),
+		    REQUEST_CLOCK = BIT(9), /* kvmclock's page needs an update */
 };
 
 enum mp_state { /* KVM_MP_STATE_* */
-	MP_RUNNABLE, MP_UNINITIALIZED, MP_INIT_RECEIVED, MP_HALTED, MP_SIPI_RECEIVED
+		MP_RUNNABLE,
+		MP_UNINITIALIZED,
+		MP_INIT_RECEIVED,
+		MP_HALTED,
+		MP_SIPI_RECEIVED
 };
 
 /* An exception that is to be delivered at the next entry; KVM_GET_VCPU_EVENTS shows it. */
@@ -39,7 +43,7 @@ struct pending_exception {
 	bool has_error, has_payload;
 	u8 vector;
 	u32 error;
-	u64 payload;   /* CR2 or DR6 bits */
+	u64 payload; /* CR2 or DR6 bits */
 };
 
 struct pending_interrupt {
@@ -53,7 +57,7 @@ struct vcpu_events {
 	struct pending_exception exception;
 	struct pending_interrupt interrupt;
 	bool nmi_injected;
-	u8 nmi_queued; /* 0 to 2 */
+	u8 nmi_queued;	     /* 0 to 2 */
 	bool user_interrupt; /* KVM_INTERRUPT queued user_vector (no in-kernel irqchip, or split) */
 	u8 user_vector;
 	bool triple_fault;
@@ -91,7 +95,7 @@ struct vcpu_msrs {
 struct io_access {
 	bool in, string, rep;
 	u8 size, address_size; /* bytes */
-	u8 segment;            /* enum seg: of OUTS' memory operand */
+	u8 segment;	       /* enum seg: of OUTS' memory operand */
 	u8 insn_len;
 	u16 port;
 	u32 count;
@@ -104,7 +108,7 @@ struct io_access {
 #define FETCH_LEVELS 4
 struct fetch_cache {
 	const u8 *bytes;       /* the page; NULL: nothing is kept */
-	u64 rip;               /* at which it begins */
+	u64 rip;	       /* at which it begins */
 	struct virt_code code; /* as masked by core/fetch.c */
 	u64 slat_generation;
 	u32 levels;
@@ -123,27 +127,27 @@ struct cpuid_hot {
 struct vcpu {
 	struct virt_vcpu v; /* first: gpr and rip are at its start */
 	struct vm *vm;
-	u32 index;          /* in vm->vcpus */
-	u32 id;             /* KVM_CREATE_VCPU's: the APIC id */
-	u32 running;        /* 1 while a CPU runs it or a hypercall works on it */
-	u32 entries;        /* grows before each entry */
-	u32 in_guest;       /* 1 from just before entry until after exit: kick needs an IPI */
-	struct cpu *cpu;    /* that vcpu_run() is on; else NULL */
-	u32 request;        /* enum vcpu_request */
+	u32 index;	 /* in vm->vcpus */
+	u32 id;		 /* KVM_CREATE_VCPU's: the APIC id */
+	u32 running;	 /* 1 while a CPU runs it or a hypercall works on it */
+	u32 entries;	 /* grows before each entry */
+	u32 in_guest;	 /* 1 from just before entry until after exit: kick needs an IPI */
+	struct cpu *cpu; /* that vcpu_run() is on; else NULL */
+	u32 request;	 /* enum vcpu_request */
 	u32 sipi_vector;
-	u8 mp_state;        /* enum mp_state */
+	u8 mp_state; /* enum mp_state */
 
 	struct vcpu_events events;
-	u32 intercepts;     /* enum virt_intercept in force */
-	u64 guest_dr7;      /* what the guest wrote; with guest debug hardware has the VMM's */
+	u32 intercepts; /* enum virt_intercept in force */
+	u64 guest_dr7;	/* what the guest wrote; with guest debug hardware has the VMM's */
 	u64 guest_dr[4];
 	struct guest_debug debug;
 
-	u64 tsc_offset;     /* guest TSC = host TSC + tsc_offset */
+	u64 tsc_offset; /* guest TSC = host TSC + tsc_offset */
 	u32 tsc_khz;
-	u64 deadline;       /* host TSC, of the earliest timer; NO_DEADLINE */
+	u64 deadline; /* host TSC, of the earliest timer; NO_DEADLINE */
 
-	void *xsave;        /* the guest's XSAVE area, standard format, in pool pages */
+	void *xsave; /* the guest's XSAVE area, standard format, in pool pages */
 	hpa_t xsave_hpa;
 	u32 xsave_pages;
 	u64 xcr0;
@@ -152,28 +156,28 @@ struct vcpu {
 	u32 cpuid_count;
 	hpa_t cpuid_hpa;
 	struct cpuid_hot cpuid_hot[CPUID_HOT];
-	bool ran;           /* after the first KVM_RUN, CPUID is fixed */
-	u8 physical_bits;   /* MAXPHYADDR of its CPUID */
+	bool ran;	  /* after the first KVM_RUN, CPUID is fixed */
+	u8 physical_bits; /* MAXPHYADDR of its CPUID */
 	u64 cr4_reserved, efer_reserved, xcr0_supported; /* from its CPUID */
 
 	struct vcpu_msrs msr;
-	struct lapic *lapic;/* devices/: NULL without an in-kernel APIC */
-	void *clock;        /* devices/kvmclock */
+	struct lapic *lapic; /* devices/: NULL without an in-kernel APIC */
+	void *clock;	     /* devices/kvmclock */
 
 	struct emulation emulation; /* core/emulate.h: an instruction that waits for the VMM */
-	struct vcpu_exit exit;      /* core/exits.h: what the VMM is told */
-	bool exit_pending;          /* exit has an answer to take in at the next run */
+	struct vcpu_exit exit;	    /* core/exits.h: what the VMM is told */
+	bool exit_pending;	    /* exit has an answer to take in at the next run */
 	struct io_access io;
 	struct fetch_cache fetch;
-	int fetch_error;            /* of the last vcpu_fetch() that returned 0 */
-	u8 injecting;               /* enum event_type: what the backend got for the next entry */
-	bool step_hit;              /* the VMM's single step fired: tell it before the next entry */
-	u32 sleeping;               /* 1: halted in the management guest; a kick must wake it */
-	bool window_requested;      /* kvm_run.request_interrupt_window, as of this run */
+	int fetch_error;       /* of the last vcpu_fetch() that returned 0 */
+	u8 injecting;	       /* enum event_type: what the backend got for the next entry */
+	bool step_hit;	       /* the VMM's single step fired: tell it before the next entry */
+	u32 sleeping;	       /* 1: halted in the management guest; a kick must wake it */
+	bool window_requested; /* kvm_run.request_interrupt_window, as of this run */
 
-	gpa_t kvm_run;      /* the shared pages, in the management guest */
+	gpa_t kvm_run; /* the shared pages, in the management guest */
 	hpa_t kvm_run_hpa;
-	struct exit_stats *stats;   /* core/stats.h */
+	struct exit_stats *stats; /* core/stats.h */
 };
 
 static inline void vcpu_set_request(struct vcpu *vcpu, u32 bits)
@@ -227,12 +231,12 @@ static inline void vcpu_release(struct vcpu *vcpu)
 
 /* How a run ended. Each is what the KVM_RUN hypercall reports (design D5). */
 enum run_outcome {
-	RUN_USER,        /* vcpu->exit is filled: to the VMM */
+	RUN_USER,	 /* vcpu->exit is filled: to the VMM */
 	RUN_INTERRUPTED, /* a host interrupt or a kick: take it, then run again */
-	RUN_FAULT,       /* exit.memory: a guest frame needs a page */
-	RUN_HALTED,      /* nothing to run until an event or vcpu->deadline */
-	RUN_ARM,         /* vcpu->deadline is earlier than the caller's timer */
-	RUN_MEMORY,      /* the VM's pool is below its low-water mark */
+	RUN_FAULT,	 /* exit.memory: a guest frame needs a page */
+	RUN_HALTED,	 /* nothing to run until an event or vcpu->deadline */
+	RUN_ARM,	 /* vcpu->deadline is earlier than the caller's timer */
+	RUN_MEMORY,	 /* the VM's pool is below its low-water mark */
 	RUN_DEAD,
 };
 

@@ -25,7 +25,7 @@ static u32 pages_of(u64 bytes)
 }
 
 /* Of devices/: the clock, the interrupt controllers and their routing; a vCPU's APIC. */
-#define DEVICE_PAGES      5
+#define DEVICE_PAGES	  5
 #define DEVICE_VCPU_PAGES 1
 
 /* The permission maps, the root table, memslots, and the low-water mark. */
@@ -77,8 +77,8 @@ static int allocate(struct vcpu *vcpu)
 	hpa_t hpa;
 
 	vcpu->stats = pool_pages(vm, pages_of(sizeof(*vcpu->stats)), &hpa);
-	vcpu->cpuid = pool_pages(vm, pages_of(CPUID_ENTRIES * sizeof(*vcpu->cpuid)),
-				 &vcpu->cpuid_hpa);
+	vcpu->cpuid =
+		pool_pages(vm, pages_of(CPUID_ENTRIES * sizeof(*vcpu->cpuid)), &vcpu->cpuid_hpa);
 	vcpu->xsave_pages = pages_of(xstate_size());
 	vcpu->xsave = pool_pages(vm, vcpu->xsave_pages, &vcpu->xsave_hpa);
 	if (!vcpu->stats || !vcpu->cpuid || !vcpu->xsave)

@@ -23,20 +23,20 @@ struct vm {
 	struct vcpu *vcpus[VM_VCPUS];
 	struct bus ports, mmio, msrs;
 	const struct irqchip_ops *irqchip; /* NULL: the VMM delivers interrupts */
-	void *devices;                     /* devices/: the irqchip's state */
-	u64 wake[VM_VCPUS / 64];           /* vCPU indexes that must be woken; taken by the driver */
-	u64 boot_tsc;                      /* host TSC at creation: kvmclock's zero */
-	u64 wall_time_ns;                  /* since 1970, at boot_tsc: an argument of creation */
+	void *devices;			   /* devices/: the irqchip's state */
+	u64 wake[VM_VCPUS / 64]; /* vCPU indexes that must be woken; taken by the driver */
+	u64 boot_tsc;		 /* host TSC at creation: kvmclock's zero */
+	u64 wall_time_ns;	 /* since 1970, at boot_tsc: an argument of creation */
 	u32 tsc_khz;
-	u64 tsc_offset;                    /* of its vCPUs, while their TSCs agree */
+	u64 tsc_offset; /* of its vCPUs, while their TSCs agree */
 	bool dying;
 	bool split_irqchip;
-	bool x2apic_ids_32bit;             /* KVM_CAP_X2APIC_API's flags */
+	bool x2apic_ids_32bit; /* KVM_CAP_X2APIC_API's flags */
 	bool x2apic_no_broadcast_quirk;
-	u64 low_water;                     /* pages the pool must keep for one entry's worst case */
-	void *clock;                       /* devices/kvmclock.c's state */
+	u64 low_water; /* pages the pool must keep for one entry's worst case */
+	void *clock;   /* devices/kvmclock.c's state */
 	void (*clock_update)(struct vcpu *vcpu); /* devices/: REQUEST_CLOCK; NULL: no clock */
-	u64 caps;                          /* kvm/: what KVM_ENABLE_CAP switched on */
+	u64 caps;				 /* kvm/: what KVM_ENABLE_CAP switched on */
 };
 
 extern u32 host_tsc_khz; /* set by boot/ before the first VM */

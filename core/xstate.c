@@ -18,17 +18,17 @@
 	(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM | XCR0_PKRU)
 /* CPUID 8000_0008 EBX: IBRS, STIBP or SSBD; each has a bit of SPEC_CTRL, some have no IBRS. */
 #define SPEC_CTRL_FEATURES (BIT(14) | BIT(15) | BIT(24))
-#define AVX512       (XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
-#define LEGACY_SIZE  512
-#define HEADER       512 /* XSTATE_BV, XCOMP_BV, six reserved words */
-#define AREA_MIN     576
-#define FCW_OFFSET   0
-#define MXCSR_OFFSET 24
-#define MXCSR_MASK   28
-#define MXCSR_INIT   0x1f80
-#define MXCSR_BITS   0xffffu
-#define FCW_INIT     0x37f
-#define PRED_CMD_IBPB BIT(0)
+#define AVX512		   (XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM)
+#define LEGACY_SIZE	   512
+#define HEADER		   512 /* XSTATE_BV, XCOMP_BV, six reserved words */
+#define AREA_MIN	   576
+#define FCW_OFFSET	   0
+#define MXCSR_OFFSET	   24
+#define MXCSR_MASK	   28
+#define MXCSR_INIT	   0x1f80
+#define MXCSR_BITS	   0xffffu
+#define FCW_INIT	   0x37f
+#define PRED_CMD_IBPB	   BIT(0)
 
 static struct {
 	bool ready, xsave, xss, rdtscp, spec_ctrl, barrier, perf_global;
@@ -245,8 +245,8 @@ bool xcr0_valid(const struct vcpu *vcpu, u64 xcr0)
 }
 
 /*
- * XSETBV always exits on silicon; QEMU 7.2 lets it through on SVM. The register is the guest's while
- * the vCPU is loaded, so reading it there is right on both.
+ * XSETBV always exits on silicon; QEMU 7.2 lets it through on SVM. The register is the guest's
+ * while the vCPU is loaded, so reading it there is right on both.
  */
 u64 xcr0_get(const struct vcpu *vcpu)
 {

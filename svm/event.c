@@ -58,8 +58,9 @@ static bool inject_virq(struct virt_vcpu *v, u64 word)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
 
-	if ((word & VMCB_EVENT_TYPE) != VMCB_EVENT_INTR || v->intercept_set & INTERCEPT_INTR_WINDOW ||
-	    !(vmcb->rflags & RFLAGS_IF) || vmcb->int_state & INT_STATE_SHADOW)
+	if ((word & VMCB_EVENT_TYPE) != VMCB_EVENT_INTR ||
+	    v->intercept_set & INTERCEPT_INTR_WINDOW || !(vmcb->rflags & RFLAGS_IF) ||
+	    vmcb->int_state & INT_STATE_SHADOW)
 		return false;
 	v->virq_event = word;
 	set_virq(v, virq_request(word));

@@ -349,8 +349,8 @@ void svm_decode(struct virt_vcpu *v, struct vm_exit *e)
 		e->code.cr3 = vmcb->cr3;
 		e->code.efer = vmcb->efer;
 	}
-	v->quiet = !(vmcb->rflags & (RFLAGS_RF | RFLAGS_TF)) &&
-		   !(vmcb->int_state & INT_STATE_SHADOW);
+	v->quiet =
+		!(vmcb->rflags & (RFLAGS_RF | RFLAGS_TF)) && !(vmcb->int_state & INT_STATE_SHADOW);
 	e->vectoring.type = EVENT_NONE;
 	if (e->reason != EXIT_CPUID || vmcb->exit_int_info & VMCB_EVENT_VALID)
 		decode_rest(v, e);

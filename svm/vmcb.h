@@ -181,8 +181,9 @@ enum task_switch_info {
 	TASK_SWITCH_RF = BIT(48),
 };
 
-#define MOV_INFO_VALID BIT(63) /* EXITINFO1 of a CR access: it was a MOV, bits 3..0 name the GPR   \
-				*/
+#define MOV_INFO_VALID                                                                             \
+	BIT(63) /* EXITINFO1 of a CR access: it was a MOV, bits 3..0 name the GPR                  \
+		 */
 
 struct vmcb_segment {
 	u16 selector;

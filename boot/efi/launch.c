@@ -455,8 +455,8 @@ static int map_image(struct tables *t, u64 phys)
 	int error = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts) && !error; i++) {
-		error = tables_map(t, linear, phys + linear - ROOT_IMAGE_BASE, parts[i].end - linear,
-				   parts[i].flags);
+		error = tables_map(t, linear, phys + linear - ROOT_IMAGE_BASE,
+				   parts[i].end - linear, parts[i].flags);
 		linear = parts[i].end;
 	}
 	return error;

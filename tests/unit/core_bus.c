@@ -25,15 +25,16 @@ static int write_device(struct bus_device *device, struct vcpu *v, u64 offset, u
 
 static struct bus_device device_at(u64 base, u64 length)
 {
-	return (struct bus_device){ base, length, read_device, write_device };
+	return (struct bus_device){base, length, read_device, write_device};
 }
 
 static void overlaps_are_refused(void **state)
 {
-	struct bus_device a = device_at(0x100, 0x10), b = device_at(0x110, 4), c = device_at(0xf8, 8);
+	struct bus_device a = device_at(0x100, 0x10), b = device_at(0x110, 4),
+			  c = device_at(0xf8, 8);
 	struct bus_device inside = device_at(0x108, 1), across = device_at(0xff, 2);
 	struct bus_device around = device_at(0x10, 0x1000), last = device_at(~0ull - 3, 4);
-	struct bus bus = { 0 };
+	struct bus bus = {0};
 
 	assert_int_equal(bus_add(&bus, &a), 0);
 	assert_int_equal(bus_add(&bus, &b), 0);
@@ -51,7 +52,7 @@ static void overlaps_are_refused(void **state)
 static void a_full_bus_says_so(void **state)
 {
 	struct bus_device devices[BUS_DEVICES + 1];
-	struct bus bus = { 0 };
+	struct bus bus = {0};
 
 	for (u32 i = 0; i < BUS_DEVICES; i++) {
 		devices[i] = device_at(1000 - i * 8, 8);
@@ -64,7 +65,7 @@ static void a_full_bus_says_so(void **state)
 static void an_access_finds_its_device(void **state)
 {
 	struct bus_device a = device_at(0x40, 4), b = device_at(0x44, 1), c = device_at(~0ull, 1);
-	struct bus bus = { 0 };
+	struct bus bus = {0};
 	u64 value;
 	int result;
 
@@ -91,7 +92,7 @@ static void an_access_finds_its_device(void **state)
 static void a_device_may_decline_or_fail(void **state)
 {
 	struct bus_device a = device_at(0x40, 4);
-	struct bus bus = { 0 };
+	struct bus bus = {0};
 	u64 value;
 	int result = 0;
 

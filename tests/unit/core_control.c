@@ -11,7 +11,7 @@ static int setup(void **state)
 }
 
 #define assert_taken(nr, value) assert_int_equal(control_write(vcpu, nr, value), 0)
-#define assert_gp(nr, value)    assert_int_equal(control_write(vcpu, nr, value), -EINVAL)
+#define assert_gp(nr, value)	assert_int_equal(control_write(vcpu, nr, value), -EINVAL)
 
 static void cr0_rules(void **state)
 {
@@ -133,8 +133,8 @@ static void other_numbers(void **state)
 
 static struct vm_exit mov(u16 reason, u8 nr, u8 gpr)
 {
-	return (struct vm_exit){ .reason = reason, .insn_len = 3,
-				 .mov = { .nr = nr, .gpr = gpr, .gpr_known = true } };
+	return (struct vm_exit){
+		.reason = reason, .insn_len = 3, .mov = {.nr = nr, .gpr = gpr, .gpr_known = true}};
 }
 
 static void code(const char *bytes, u32 count)
@@ -162,7 +162,7 @@ static void moves_with_decode_assists(void **state)
 
 static void moves_without(void **state)
 {
-	struct vm_exit e = { .reason = EXIT_CR_WRITE, .mov = { .nr = 0 } };
+	struct vm_exit e = {.reason = EXIT_CR_WRITE, .mov = {.nr = 0}};
 
 	mode_long();
 	code("\x41\x0f\x22\xe1", 4); /* mov cr4, r9 */
@@ -188,7 +188,7 @@ static void moves_without(void **state)
 
 static void machine_status_word(void **state)
 {
-	struct vm_exit e = { .reason = EXIT_CR_OTHER };
+	struct vm_exit e = {.reason = EXIT_CR_OTHER};
 
 	set_reg(VREG_CR0, CR0_PE | CR0_ET | CR0_TS);
 	code("\x0f\x06", 2); /* clts */
@@ -214,7 +214,7 @@ static void machine_status_word(void **state)
 
 static void a_fetch_that_fails(void **state)
 {
-	struct vm_exit e = { .reason = EXIT_CR_OTHER };
+	struct vm_exit e = {.reason = EXIT_CR_OTHER};
 
 	vcpu->v.rip = 0xe0000000;
 	fake_push_exit(&e);

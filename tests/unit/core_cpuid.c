@@ -10,7 +10,7 @@ static int setup(void **state)
 
 static struct cpuid_entry entry(u32 function, u32 index, u32 flags, u32 eax)
 {
-	return (struct cpuid_entry){ function, index, flags, eax, eax + 1, eax + 2, eax + 3, { 0 } };
+	return (struct cpuid_entry){function, index, flags, eax, eax + 1, eax + 2, eax + 3, {0}};
 }
 
 static u32 eax_of(u32 function, u32 index)
@@ -45,9 +45,10 @@ static void supported_hides_what_is_not_carried(void **state)
 	e = offered(list, count, 0x80000001, 0);
 	assert_false(e->ecx & (BIT(2) | BIT(12) | BIT(29))); /* SVM, SKINIT, MONITORX */
 	e = offered(list, count, 7, 0);
-	assert_false(e->ebx & (BIT(2) | BIT(25) | BIT(16))); /* SGX, PT, AVX-512 without its state */
-	assert_false(e->ebx & BIT(10));                      /* INVPCID the backend does not enable */
-	assert_false(e->ecx & (BIT(16) | BIT(5) | BIT(4)));  /* LA57, WAITPKG, OSPKE */
+	assert_false(e->ebx &
+		     (BIT(2) | BIT(25) | BIT(16))); /* SGX, PT, AVX-512 without its state */
+	assert_false(e->ebx & BIT(10));		    /* INVPCID the backend does not enable */
+	assert_false(e->ecx & (BIT(16) | BIT(5) | BIT(4))); /* LA57, WAITPKG, OSPKE */
 	assert_int_equal(e->eax, 1);
 	e = offered(list, count, 0xd, 0);
 	assert_int_equal(e->eax, 0x207);
@@ -101,8 +102,8 @@ static void a_processor_without_xsave_offers_none(void **state)
 static void entries_match_by_leaf_and_significant_index(void **state)
 {
 	struct cpuid_entry table[] = {
-		entry(4, 1, 1, 40), entry(0, 0, 0, 4), entry(4, 0, 1, 30), entry(2, 7, 0, 20),
-		entry(2, 0, 0, 21),
+		entry(4, 1, 1, 40), entry(0, 0, 0, 4),	entry(4, 0, 1, 30),
+		entry(2, 7, 0, 20), entry(2, 0, 0, 21),
 	};
 
 	table[1].ebx = 0x68747541;
@@ -125,17 +126,20 @@ static void entries_match_by_leaf_and_significant_index(void **state)
 static void leaves_out_of_range_follow_the_vendor(void **state)
 {
 	struct cpuid_entry table[] = {
-		entry(0, 0, 0, 4), entry(4, 0, 1, 30), entry(0x80000000, 0, 0, 0x80000001),
-		entry(0x40000000, 0, 0, 0x40000001), entry(3, 0, 0, 33),
+		entry(0, 0, 0, 4),
+		entry(4, 0, 1, 30),
+		entry(0x80000000, 0, 0, 0x80000001),
+		entry(0x40000000, 0, 0, 0x40000001),
+		entry(3, 0, 0, 33),
 	};
 
 	cpuid_set(vcpu, table, ARRAY_SIZE(table));
 	table[0].ebx = 0x756e6547;
 	cpuid_set(vcpu, table, ARRAY_SIZE(table));
-	assert_int_equal(eax_of(5, 0), 30);          /* the highest basic leaf's */
-	assert_int_equal(eax_of(5, 1), 0);           /* with the same index */
+	assert_int_equal(eax_of(5, 0), 30); /* the highest basic leaf's */
+	assert_int_equal(eax_of(5, 1), 0);  /* with the same index */
 	assert_int_equal(eax_of(0x80000002, 0), 30);
-	assert_int_equal(eax_of(0x80000001, 0), 0);  /* in range, absent */
+	assert_int_equal(eax_of(0x80000001, 0), 0); /* in range, absent */
 	assert_int_equal(eax_of(0x40000001, 0), 0);
 	assert_int_equal(eax_of(0x40000002, 0), 30);
 	assert_int_equal(eax_of(0xc0000000, 0), 30);
@@ -148,8 +152,8 @@ static void leaves_out_of_range_follow_the_vendor(void **state)
 
 static void topology_leaves_echo_the_index(void **state)
 {
-	struct cpuid_entry table[] = { entry(0, 0, 0, 0xb), entry(0xb, 0, 1, 1),
-				       entry(0xb, 1, 1, 100) };
+	struct cpuid_entry table[] = {entry(0, 0, 0, 0xb), entry(0xb, 0, 1, 1),
+				      entry(0xb, 1, 1, 100)};
 	u32 regs[4];
 
 	table[0].ebx = 0x756e6547;
@@ -218,7 +222,7 @@ static void a_table_is_checked(void **state)
 
 static void after_the_first_run_only_the_same_table(void **state)
 {
-	struct cpuid_entry table[] = { entry(0, 0, 0, 1), entry(1, 0, 0, 5), entry(1, 0, 0, 6) };
+	struct cpuid_entry table[] = {entry(0, 0, 0, 1), entry(1, 0, 0, 5), entry(1, 0, 0, 6)};
 	struct cpuid_entry other[3];
 
 	assert_int_equal(cpuid_set(vcpu, table, 3), 0);
@@ -236,7 +240,7 @@ static void after_the_first_run_only_the_same_table(void **state)
 
 static void derived_masks_need_the_processor_too(void **state)
 {
-	struct cpuid_entry table[] = { entry(1, 0, 0, 0), entry(7, 0, 1, 0), entry(0xd, 0, 1, 0) };
+	struct cpuid_entry table[] = {entry(1, 0, 0, 0), entry(7, 0, 1, 0), entry(0xd, 0, 1, 0)};
 
 	assert_false(cr4_valid(vcpu, CR4_SMEP));
 	assert_true(cr4_valid(vcpu, CR4_PAE | CR4_PGE | CR4_OSFXSR));

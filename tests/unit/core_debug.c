@@ -18,14 +18,15 @@ static void debug(u32 control)
 
 static struct vm_exit exception(u8 vector, u64 dr6)
 {
-	return (struct vm_exit){ .reason = EXIT_EXCEPTION,
-				 .exception = { .vector = vector, .payload = dr6 } };
+	return (struct vm_exit){.reason = EXIT_EXCEPTION,
+				.exception = {.vector = vector, .payload = dr6}};
 }
 
 static struct vm_exit mov_dr(bool write, u8 nr, u8 gpr)
 {
-	return (struct vm_exit){ .reason = write ? EXIT_DR_WRITE : EXIT_DR_READ, .insn_len = 3,
-				 .mov = { .nr = nr, .gpr = gpr, .gpr_known = true } };
+	return (struct vm_exit){.reason = write ? EXIT_DR_WRITE : EXIT_DR_READ,
+				.insn_len = 3,
+				.mov = {.nr = nr, .gpr = gpr, .gpr_known = true}};
 }
 
 static void expect_debug_exit(struct vm_exit e, u32 vector, u64 dr6)
@@ -92,7 +93,7 @@ static void single_steps(void **state)
 	vcpu_set_rflags(vcpu, RFLAGS_ONE | RFLAGS_IF);
 	assert_int_equal(reg(VREG_RFLAGS), RFLAGS_ONE | RFLAGS_IF | RFLAGS_TF);
 	/* An instruction that is settled here is a step as well. */
-	expect_debug_exit((struct vm_exit){ .reason = EXIT_CPUID, .insn_len = 2 }, VECTOR_DB,
+	expect_debug_exit((struct vm_exit){.reason = EXIT_CPUID, .insn_len = 2}, VECTOR_DB,
 			  DR6_INIT | DR6_BS);
 	assert_int_equal(vcpu->v.rip, CODE + 2);
 	debug(0);
@@ -103,8 +104,8 @@ static void single_steps(void **state)
 static void a_step_over_port_io(void **state)
 {
 	debug(DEBUG_SINGLE_STEP);
-	fake_push_exit(&(struct vm_exit){ .reason = EXIT_IO, .insn_len = 1,
-					  .io = { .port = 0x3f8, .size = 1 } });
+	fake_push_exit(&(struct vm_exit){
+		.reason = EXIT_IO, .insn_len = 1, .io = {.port = 0x3f8, .size = 1}});
 	assert_int_equal(run(), RUN_USER);
 	assert_int_equal(vcpu->exit.reason, USER_IO);
 	assert_false(vcpu_complete_exit(vcpu));

@@ -37,8 +37,8 @@ static void chip_reset(struct vcpu *v)
 {
 }
 
-static const struct irqchip_ops chip = { chip_pending, chip_acknowledge, chip_timers,
-					 chip_set_cr8, chip_get_cr8, chip_reset };
+static const struct irqchip_ops chip = {chip_pending, chip_acknowledge, chip_timers,
+					chip_set_cr8, chip_get_cr8,	chip_reset};
 
 static int setup(void **state)
 {
@@ -56,7 +56,7 @@ static u32 windows(void)
 /* `first` is being delivered when `second` comes. Returns the vector, or -1: triple fault. */
 static int combine(u8 first, u8 second)
 {
-	vcpu->events.exception = (struct pending_exception){ .injected = true, .vector = first };
+	vcpu->events.exception = (struct pending_exception){.injected = true, .vector = first};
 	vcpu_queue_exception(vcpu, second, true, 0x18);
 	if (vcpu->request & REQUEST_TRIPLE_FAULT) {
 		vcpu->request = 0;
@@ -67,7 +67,7 @@ static int combine(u8 first, u8 second)
 
 static void exceptions_combine(void **state)
 {
-	static const u8 contributory[] = { VECTOR_DE, VECTOR_TS, VECTOR_NP, VECTOR_SS, VECTOR_GP };
+	static const u8 contributory[] = {VECTOR_DE, VECTOR_TS, VECTOR_NP, VECTOR_SS, VECTOR_GP};
 
 	for (u32 i = 0; i < ARRAY_SIZE(contributory); i++) {
 		u8 c = contributory[i];
@@ -89,7 +89,7 @@ static void exceptions_combine(void **state)
 
 static void a_triple_fault_is_a_shutdown(void **state)
 {
-	vcpu->events.exception = (struct pending_exception){ .injected = true, .vector = VECTOR_DF };
+	vcpu->events.exception = (struct pending_exception){.injected = true, .vector = VECTOR_DF};
 	vcpu_inject_gp(vcpu, 0);
 	assert_int_equal(run(), RUN_USER);
 	assert_int_equal(vcpu->exit.reason, USER_SHUTDOWN);
@@ -136,23 +136,23 @@ static void real_mode_pushes_no_error_code(void **state)
 
 static void what_was_cut_short_is_delivered_again(void **state)
 {
-	struct virt_event cut = { .type = EVENT_EXCEPTION, .vector = VECTOR_NP, .has_error = true,
-				  .error = 0x33 };
+	struct virt_event cut = {
+		.type = EVENT_EXCEPTION, .vector = VECTOR_NP, .has_error = true, .error = 0x33};
 
-	run_exit((struct vm_exit){ .reason = EXIT_NONE, .vectoring = cut });
+	run_exit((struct vm_exit){.reason = EXIT_NONE, .vectoring = cut});
 	assert_exception(VECTOR_NP);
 	assert_int_equal(last_event().error, 0x33);
 	assert_false(vcpu->events.exception.injected);
-	cut = (struct virt_event){ .type = EVENT_NMI, .vector = VECTOR_NMI };
-	run_exit((struct vm_exit){ .reason = EXIT_NONE, .vectoring = cut });
+	cut = (struct virt_event){.type = EVENT_NMI, .vector = VECTOR_NMI};
+	run_exit((struct vm_exit){.reason = EXIT_NONE, .vectoring = cut});
 	assert_int_equal(last_event().type, EVENT_NMI);
 	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
-	cut = (struct virt_event){ .type = EVENT_INTR, .vector = 0x55 };
-	run_exit((struct vm_exit){ .reason = EXIT_NONE, .vectoring = cut });
+	cut = (struct virt_event){.type = EVENT_INTR, .vector = 0x55};
+	run_exit((struct vm_exit){.reason = EXIT_NONE, .vectoring = cut});
 	assert_int_equal(last_event().type, EVENT_INTR);
 	assert_int_equal(last_event().vector, 0x55);
-	cut = (struct virt_event){ .type = EVENT_SOFT_INTR, .vector = 0x80, .insn_len = 2 };
-	run_exit((struct vm_exit){ .reason = EXIT_NONE, .vectoring = cut });
+	cut = (struct virt_event){.type = EVENT_SOFT_INTR, .vector = 0x80, .insn_len = 2};
+	run_exit((struct vm_exit){.reason = EXIT_NONE, .vectoring = cut});
 	assert_int_equal(last_event().type, EVENT_SOFT_INTR);
 	assert_int_equal(last_event().insn_len, 2);
 	assert_int_equal(events_delivered(), 4);
@@ -161,10 +161,10 @@ static void what_was_cut_short_is_delivered_again(void **state)
 /* The handlers of INT3 and INTO return behind them. */
 static void a_breakpoint_returns_behind_itself(void **state)
 {
-	struct virt_event cut = { .type = EVENT_EXCEPTION, .vector = VECTOR_BP, .insn_len = 1 };
+	struct virt_event cut = {.type = EVENT_EXCEPTION, .vector = VECTOR_BP, .insn_len = 1};
 
 	vcpu_queue_exception(vcpu, VECTOR_BP, false, 0);
-	run_exit((struct vm_exit){ .reason = EXIT_NONE, .vectoring = cut });
+	run_exit((struct vm_exit){.reason = EXIT_NONE, .vectoring = cut});
 	assert_exception(VECTOR_BP);
 	assert_int_equal(last_event().insn_len, 1);
 	assert_int_equal(events_delivered(), 2);
@@ -172,25 +172,27 @@ static void a_breakpoint_returns_behind_itself(void **state)
 
 static void an_exception_during_delivery_combines(void **state)
 {
-	struct virt_event cut = { .type = EVENT_EXCEPTION, .vector = VECTOR_GP, .has_error = true };
+	struct virt_event cut = {.type = EVENT_EXCEPTION, .vector = VECTOR_GP, .has_error = true};
 
 	/* #GP was being delivered; the exit is intercepted #AC (benign), then #NP. */
-	run_exit((struct vm_exit){ .reason = EXIT_EXCEPTION, .vectoring = cut,
-				   .exception = { .vector = VECTOR_NP, .has_error = true,
-						  .error = 8 } });
+	run_exit((struct vm_exit){
+		.reason = EXIT_EXCEPTION,
+		.vectoring = cut,
+		.exception = {.vector = VECTOR_NP, .has_error = true, .error = 8}});
 	assert_exception(VECTOR_DF);
-	run_exit((struct vm_exit){ .reason = EXIT_EXCEPTION, .vectoring = cut,
-				   .exception = { .vector = VECTOR_AC, .has_error = true } });
+	run_exit((struct vm_exit){.reason = EXIT_EXCEPTION,
+				  .vectoring = cut,
+				  .exception = {.vector = VECTOR_AC, .has_error = true}});
 	assert_exception(VECTOR_AC);
 }
 
 static void an_interrupt_waits_behind_an_exception(void **state)
 {
-	struct virt_event cut = { .type = EVENT_INTR, .vector = 0x55 };
+	struct virt_event cut = {.type = EVENT_INTR, .vector = 0x55};
 	struct fake_vcpu *f = fake_vcpu(&vcpu->v);
 
 	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
-	fake_push_exit(&(struct vm_exit){ .reason = EXIT_VIRT_INSN, .vectoring = cut });
+	fake_push_exit(&(struct vm_exit){.reason = EXIT_VIRT_INSN, .vectoring = cut});
 	push(EXIT_NONE, 0);
 	push(EXIT_INTR, 0);
 	run();
@@ -236,8 +238,9 @@ static void cr8_holds_one_back(void **state)
 	assert_false(windows() & INTERCEPT_INTR_WINDOW);
 	waiting = 0x41;
 	vcpu->v.gpr[GPR_RBX] = 3;
-	run_exit((struct vm_exit){ .reason = EXIT_CR_WRITE, .insn_len = 4,
-				   .mov = { .nr = 8, .gpr = GPR_RBX, .gpr_known = true } });
+	run_exit((struct vm_exit){.reason = EXIT_CR_WRITE,
+				  .insn_len = 4,
+				  .mov = {.nr = 8, .gpr = GPR_RBX, .gpr_known = true}});
 	assert_int_equal(chip_cr8, 3);
 	assert_int_equal(last_event().vector, 0x41);
 	assert_false(windows() & INTERCEPT_CR8_WRITE);
@@ -351,7 +354,7 @@ static void an_event_taken_back_is_not_delivered(void **state)
 {
 	vcpu_inject_gp(vcpu, 0);
 	assert_true(event_prepare(vcpu));
-	vcpu->events = (struct vcpu_events){ 0 };
+	vcpu->events = (struct vcpu_events){0};
 	vcpu_set_request(vcpu, REQUEST_EVENT);
 	push(EXIT_INTR, 0);
 	run();

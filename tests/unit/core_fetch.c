@@ -11,13 +11,13 @@ static int setup(void **state)
 /* As a backend that hands CS and the control registers over, and as one that does not. */
 static u32 length_of(u16 reason)
 {
-	struct vm_exit e = { .reason = reason };
+	struct vm_exit e = {.reason = reason};
 	struct segment cs;
 	u32 length;
 
 	virt->get_segment(&vcpu->v, SEG_CS, &cs);
-	e.code = (struct virt_code){ cs.base, reg(VREG_CR0), reg(VREG_CR3), reg(VREG_EFER), cs.attr,
-				     true };
+	e.code = (struct virt_code){cs.base,	    reg(VREG_CR0), reg(VREG_CR3),
+				    reg(VREG_EFER), cs.attr,	   true};
 	length = vcpu_insn_length(vcpu, &e);
 	e.code.known = false;
 	if (length)
@@ -49,8 +49,8 @@ static void the_page_may_begin_below_the_segment(void **state)
 
 static void the_hardware_may_tell(void **state)
 {
-	struct vm_exit e = { .reason = EXIT_CPUID, .insn_len = 5, .insn_bytes_len = 3,
-			     .insn_bytes = { 1, 2, 3 } };
+	struct vm_exit e = {
+		.reason = EXIT_CPUID, .insn_len = 5, .insn_bytes_len = 3, .insn_bytes = {1, 2, 3}};
 	u8 bytes[15];
 
 	vcpu->v.rip = 0xe0000000; /* nothing is fetched */

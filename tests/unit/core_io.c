@@ -19,7 +19,7 @@ static int port_write(struct bus_device *d, struct vcpu *v, u64 offset, u32 size
 	return device_says;
 }
 
-static struct bus_device device = { 0x40, 4, port_read, port_write };
+static struct bus_device device = {0x40, 4, port_read, port_write};
 
 static int setup(void **state)
 {
@@ -32,9 +32,9 @@ static int setup(void **state)
 
 static struct vm_exit io(u16 port, u8 size, bool in)
 {
-	return (struct vm_exit){ .reason = EXIT_IO, .insn_len = 2,
-				 .io = { .port = port, .size = size, .in = in,
-					 .seg = SEG_COUNT } };
+	return (struct vm_exit){.reason = EXIT_IO,
+				.insn_len = 2,
+				.io = {.port = port, .size = size, .in = in, .seg = SEG_COUNT}};
 }
 
 static struct vm_exit string(u16 port, u8 size, bool in, bool rep)
@@ -71,7 +71,7 @@ static u8 *data(void)
 
 static void a_device_answers_by_size(void **state)
 {
-	static const u64 expected[] = { 0, 0xaaaaaaaabbbbbb00, 0xaaaaaaaabbbb1101, 0, 0x11111102 };
+	static const u64 expected[] = {0, 0xaaaaaaaabbbbbb00, 0xaaaaaaaabbbb1101, 0, 0x11111102};
 
 	for (u32 size = 1, i = 0; size <= 4; size *= 2, i++) {
 		vcpu->v.gpr[GPR_RAX] = 0xaaaaaaaabbbbbbbb;
@@ -106,7 +106,7 @@ static void a_write_to_the_vmm(void **state)
 
 static void a_read_from_the_vmm(void **state)
 {
-	static const u64 expected[] = { 0, 0xaaaaaaaabbbbbb88, 0xaaaaaaaabbbb7788, 0, 0x55667788 };
+	static const u64 expected[] = {0, 0xaaaaaaaabbbbbb88, 0xaaaaaaaabbbb7788, 0, 0x55667788};
 
 	for (u32 size = 1; size <= 4; size *= 2) {
 		vcpu->v.gpr[GPR_RAX] = 0xaaaaaaaabbbbbbbb;
@@ -330,8 +330,8 @@ static void a_page_lost_before_the_answer(void **state)
 	assert_true(vcpu->exit_pending);
 	assert_int_equal(vcpu->exit.memory.gpa.v, 0x3000);
 	assert_true(vcpu->exit.memory.write);
-	assert_int_equal(
-		guest_mem_map(&machine_vm->mem, GPA(0), HPA(GUEST_AT), GUEST_SIZE, true), 0);
+	assert_int_equal(guest_mem_map(&machine_vm->mem, GPA(0), HPA(GUEST_AT), GUEST_SIZE, true),
+			 0);
 	push(EXIT_INTR, 0);
 	assert_int_equal(run(), RUN_INTERRUPTED);
 	assert_int_equal(*(u8 *)guest_at(0x3000), 'Q');

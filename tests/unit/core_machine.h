@@ -23,12 +23,12 @@
 #include "core/vm.h"
 #include "core/xstate.h"
 
-#define GUEST_SIZE   (4ull << 20)             /* of the slot at 0 */
-#define GUEST_AT     (FAKE_GUEST + (8ull << 20))
-#define RUN_AT       (FAKE_GUEST + (1ull << 20)) /* kvm_run's pages */
-#define GUEST_HVA    0x7f0000000000ull
-#define TABLES       0x300000ull              /* the guest's page tables, in its memory */
-#define CODE         0x1000ull
+#define GUEST_SIZE (4ull << 20) /* of the slot at 0 */
+#define GUEST_AT   (FAKE_GUEST + (8ull << 20))
+#define RUN_AT	   (FAKE_GUEST + (1ull << 20)) /* kvm_run's pages */
+#define GUEST_HVA  0x7f0000000000ull
+#define TABLES	   0x300000ull /* the guest's page tables, in its memory */
+#define CODE	   0x1000ull
 
 static struct vm *machine_vm, *machine_management;
 static struct vcpu *vcpu; /* the child's first */
@@ -44,7 +44,7 @@ void apic_send_ipi(u32 apic_id, u8 vector)
 	ipi_vector = vector;
 }
 
-static u32 machine_vendor_ebx;   /* leaf 0's EBX */
+static u32 machine_vendor_ebx; /* leaf 0's EBX */
 static u32 machine_no_xsave;
 
 /* A processor with AVX, PKU, and all that is looked for; 40 address bits. */
@@ -52,36 +52,36 @@ static inline struct cpuid_regs machine_cpuid(u32 leaf, u32 subleaf)
 {
 	switch (leaf) {
 	case 0:
-		return (struct cpuid_regs){ 0x1f, machine_vendor_ebx, 0x444d4163, 0x69746e65 };
+		return (struct cpuid_regs){0x1f, machine_vendor_ebx, 0x444d4163, 0x69746e65};
 	case 1:
-		return (struct cpuid_regs){ 0x800f12, 0x03020800,
-					    ~0u & ~(machine_no_xsave ? BIT(26) : 0), ~0u };
+		return (struct cpuid_regs){0x800f12, 0x03020800,
+					   ~0u & ~(machine_no_xsave ? BIT(26) : 0), ~0u};
 	case 2:
-		return (struct cpuid_regs){ 0xff, 0, 0, 0 };
+		return (struct cpuid_regs){0xff, 0, 0, 0};
 	case 4:
 	case 0x8000001d:
-		return (struct cpuid_regs){ subleaf < 3 ? subleaf + 1 : 0, subleaf, 0, 0 };
+		return (struct cpuid_regs){subleaf < 3 ? subleaf + 1 : 0, subleaf, 0, 0};
 	case 7:
-		return subleaf > 1 ? (struct cpuid_regs){ 0 }
-				   : (struct cpuid_regs){ subleaf ? ~0u : 1, ~0u, ~0u, ~0u };
+		return subleaf > 1 ? (struct cpuid_regs){0}
+				   : (struct cpuid_regs){subleaf ? ~0u : 1, ~0u, ~0u, ~0u};
 	case 0xd:
 		if (subleaf == 0)
-			return (struct cpuid_regs){ 0x207, 0x340, 0xa88, 0 };
+			return (struct cpuid_regs){0x207, 0x340, 0xa88, 0};
 		if (subleaf == 1)
-			return (struct cpuid_regs){ 0xf, 0x340, 0, 0 };
+			return (struct cpuid_regs){0xf, 0x340, 0, 0};
 		if (subleaf == 2)
-			return (struct cpuid_regs){ 0x100, 0x240, 0, 0 };
+			return (struct cpuid_regs){0x100, 0x240, 0, 0};
 		if (subleaf == 9)
-			return (struct cpuid_regs){ 8, 0xa80, 0, 0 };
-		return (struct cpuid_regs){ 0 };
+			return (struct cpuid_regs){8, 0xa80, 0, 0};
+		return (struct cpuid_regs){0};
 	case 0x80000000:
-		return (struct cpuid_regs){ 0x80000021, machine_vendor_ebx, 0x444d4163, 0x69746e65 };
+		return (struct cpuid_regs){0x80000021, machine_vendor_ebx, 0x444d4163, 0x69746e65};
 	case 0x80000008:
-		return (struct cpuid_regs){ 0x3028, ~0u, ~0u, ~0u };
+		return (struct cpuid_regs){0x3028, ~0u, ~0u, ~0u};
 	case 0xa:
-		return (struct cpuid_regs){ 0 };
+		return (struct cpuid_regs){0};
 	default:
-		return (struct cpuid_regs){ ~0u, ~0u, ~0u, ~0u };
+		return (struct cpuid_regs){~0u, ~0u, ~0u, ~0u};
 	}
 }
 
@@ -102,7 +102,7 @@ static inline void set_reg(enum virt_reg which, u64 value)
 
 static inline void set_seg(enum seg seg, u16 selector, u64 base, u32 limit, u16 attr)
 {
-	struct segment s = { selector, attr, limit, base };
+	struct segment s = {selector, attr, limit, base};
 
 	virt->set_segment(&vcpu->v, seg, &s);
 }
@@ -193,8 +193,8 @@ static inline void machine_init(void)
 	machine_vm = machine_new_vm(4ull << 20, 1024, VIRT_CHILD);
 	assert_int_equal(memslot_set(&machine_vm->mem, 0, 0, GPA(0), GUEST_SIZE, GUEST_HVA), 0);
 	memslot_set_finish(&machine_vm->mem);
-	assert_int_equal(
-		guest_mem_map(&machine_vm->mem, GPA(0), HPA(GUEST_AT), GUEST_SIZE, true), 0);
+	assert_int_equal(guest_mem_map(&machine_vm->mem, GPA(0), HPA(GUEST_AT), GUEST_SIZE, true),
+			 0);
 	assert_int_equal(vcpu_create(machine_vm, 0, &vcpu), 0);
 	vcpu->kvm_run_hpa = HPA(RUN_AT);
 	mode_flat();
@@ -232,7 +232,7 @@ static inline enum run_outcome run(void)
 /* The guest exits so, and then with a host interrupt. */
 static inline void push(u16 reason, u8 length)
 {
-	fake_push_exit(&(struct vm_exit){ .reason = reason, .insn_len = length });
+	fake_push_exit(&(struct vm_exit){.reason = reason, .insn_len = length});
 }
 
 static inline void run_exit(struct vm_exit e)
@@ -245,7 +245,7 @@ static inline void run_exit(struct vm_exit e)
 
 static inline void run_insn(u16 reason, u8 length)
 {
-	run_exit((struct vm_exit){ .reason = reason, .insn_len = length });
+	run_exit((struct vm_exit){.reason = reason, .insn_len = length});
 }
 
 /* The newest event that the guest got; EVENT_NONE: none so far. */
@@ -254,7 +254,7 @@ static inline struct virt_event last_event(void)
 	struct fake_vcpu *f = fake_vcpu(&vcpu->v);
 
 	if (!f->delivered_count)
-		return (struct virt_event){ 0 };
+		return (struct virt_event){0};
 	return f->delivered[(f->delivered_count - 1) % FAKE_EVENTS];
 }
 

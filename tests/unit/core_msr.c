@@ -20,12 +20,13 @@ static int setup(void **state)
 		assert_int_equal(msr_read(vcpu, index, &v_), -EINVAL);                             \
 	} while (0)
 #define assert_writes(index, value) assert_int_equal(msr_write(vcpu, index, value), 0)
-#define assert_gp(index, value)     assert_int_equal(msr_write(vcpu, index, value), -EINVAL)
+#define assert_gp(index, value)	    assert_int_equal(msr_write(vcpu, index, value), -EINVAL)
 
 static void addresses_must_be_canonical(void **state)
 {
-	static const u32 addresses[] = { MSR_LSTAR, MSR_CSTAR, MSR_KERNEL_GS_BASE, MSR_FS_BASE,
-					 MSR_GS_BASE, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP };
+	static const u32 addresses[] = {MSR_LSTAR,	 MSR_CSTAR,   MSR_KERNEL_GS_BASE,
+					MSR_FS_BASE,	 MSR_GS_BASE, MSR_SYSENTER_EIP,
+					MSR_SYSENTER_ESP};
 
 	for (u32 i = 0; i < ARRAY_SIZE(addresses); i++) {
 		assert_writes(addresses[i], 0x7fffffffffff);
@@ -40,9 +41,10 @@ static void addresses_must_be_canonical(void **state)
 
 static void those_that_pass_do_not_exit(void **state)
 {
-	static const u32 pass[] = { MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_FS_BASE,
-				    MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS,
-				    MSR_SYSENTER_ESP, MSR_SYSENTER_EIP };
+	static const u32 pass[] = {MSR_STAR,	       MSR_LSTAR,	MSR_CSTAR,
+				   MSR_SFMASK,	       MSR_FS_BASE,	MSR_GS_BASE,
+				   MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS, MSR_SYSENTER_ESP,
+				   MSR_SYSENTER_EIP};
 	u32 open = 0;
 
 	for (u32 i = 0; i < ARRAY_SIZE(pass); i++) {
@@ -63,8 +65,9 @@ static void those_that_pass_do_not_exit(void **state)
 
 static void unknown_numbers_fault(void **state)
 {
-	static const u32 unknown[] = { 2, 0x480, 0x48a, 0x802, 0xbff, 0x9ff, 0x1fff, 0x38f, 0x570,
-				       0xc0000104, 0xc0010117, 0xc0011fff, 0x40000000, 0xffffffff };
+	static const u32 unknown[] = {2,	  0x480,      0x48a,	  0x802,     0xbff,
+				      0x9ff,	  0x1fff,     0x38f,	  0x570,     0xc0000104,
+				      0xc0010117, 0xc0011fff, 0x40000000, 0xffffffff};
 
 	for (u32 i = 0; i < ARRAY_SIZE(unknown); i++) {
 		assert_gp_read(unknown[i]);
@@ -136,7 +139,7 @@ static void memory_types_are_checked(void **state)
 static void variable_ranges_are_checked(void **state)
 {
 	assert_writes(0x200, 0xf00000006);
-	assert_gp(0x200, 0x1000000006);   /* beyond 36 bits */
+	assert_gp(0x200, 0x1000000006); /* beyond 36 bits */
 	assert_gp(0x200, 0x106);
 	assert_gp(0x200, 2);
 	assert_gp(0x200, 0x80);
@@ -337,7 +340,7 @@ static int device_write(struct bus_device *d, struct vcpu *v, u64 offset, u32 si
 
 static void devices_come_first(void **state)
 {
-	static struct bus_device x2apic = { 0x800, 0x100, device_read, device_write };
+	static struct bus_device x2apic = {0x800, 0x100, device_read, device_write};
 
 	assert_int_equal(bus_add(&machine_vm->msrs, &x2apic), 0);
 	assert_reads(0x830, 0x130);

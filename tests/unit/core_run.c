@@ -46,8 +46,8 @@ static void chip_reset(struct vcpu *v)
 	chip_resets++;
 }
 
-static const struct irqchip_ops chip = { chip_pending, chip_acknowledge, chip_timers,
-					 chip_set_cr8, chip_get_cr8, chip_reset };
+static const struct irqchip_ops chip = {chip_pending, chip_acknowledge, chip_timers,
+					chip_set_cr8, chip_get_cr8,	chip_reset};
 
 static int setup(void **state)
 {
@@ -168,7 +168,7 @@ static void a_run_switches_worlds(void **state)
 
 static void interruptions_end_a_run(void **state)
 {
-	static const u8 reasons[] = { EXIT_INTR, EXIT_NMI, EXIT_INIT, EXIT_SMI, EXIT_PREEMPT_TIMER };
+	static const u8 reasons[] = {EXIT_INTR, EXIT_NMI, EXIT_INIT, EXIT_SMI, EXIT_PREEMPT_TIMER};
 
 	for (u32 i = 0; i < ARRAY_SIZE(reasons); i++) {
 		push(reasons[i], 0);
@@ -199,7 +199,7 @@ static void a_bad_entry_is_told_and_dumped(void **state)
 {
 	u32 dumps = fake_vcpu(&vcpu->v)->dumps;
 
-	fake_push_exit(&(struct vm_exit){ .reason = EXIT_INVALID, .raw = 0x80000021 });
+	fake_push_exit(&(struct vm_exit){.reason = EXIT_INVALID, .raw = 0x80000021});
 	assert_int_equal(run(), RUN_USER);
 	assert_int_equal(vcpu->exit.reason, USER_FAIL_ENTRY);
 	assert_int_equal(vcpu->exit.fail_entry.hardware_reason, 0x80000021);
@@ -209,22 +209,25 @@ static void a_bad_entry_is_told_and_dumped(void **state)
 static void unlisted_exits_are_internal_errors(void **state)
 {
 	static const u8 listed[] = {
-		EXIT_NONE, EXIT_INTR, EXIT_NMI, EXIT_MCE, EXIT_INIT, EXIT_INTR_WINDOW,
-		EXIT_NMI_WINDOW, EXIT_EXCEPTION, EXIT_TRIPLE_FAULT, EXIT_TASK_SWITCH, EXIT_CPUID,
-		EXIT_RDMSR, EXIT_WRMSR, EXIT_IO, EXIT_SLAT, EXIT_CR_READ, EXIT_CR_WRITE,
-		EXIT_CR_OTHER, EXIT_DR_READ, EXIT_DR_WRITE, EXIT_HLT, EXIT_PAUSE, EXIT_MWAIT,
-		EXIT_MONITOR, EXIT_INVD, EXIT_WBINVD, EXIT_INVLPG, EXIT_RDTSC, EXIT_RDTSCP,
-		EXIT_RDPMC, EXIT_XSETBV, EXIT_HYPERCALL, EXIT_VIRT_INSN, EXIT_INVALID,
-		EXIT_PREEMPT_TIMER, EXIT_TPR_BELOW, EXIT_SMI,
+		EXIT_NONE,	   EXIT_INTR,	     EXIT_NMI,		 EXIT_MCE,
+		EXIT_INIT,	   EXIT_INTR_WINDOW, EXIT_NMI_WINDOW,	 EXIT_EXCEPTION,
+		EXIT_TRIPLE_FAULT, EXIT_TASK_SWITCH, EXIT_CPUID,	 EXIT_RDMSR,
+		EXIT_WRMSR,	   EXIT_IO,	     EXIT_SLAT,		 EXIT_CR_READ,
+		EXIT_CR_WRITE,	   EXIT_CR_OTHER,    EXIT_DR_READ,	 EXIT_DR_WRITE,
+		EXIT_HLT,	   EXIT_PAUSE,	     EXIT_MWAIT,	 EXIT_MONITOR,
+		EXIT_INVD,	   EXIT_WBINVD,	     EXIT_INVLPG,	 EXIT_RDTSC,
+		EXIT_RDTSCP,	   EXIT_RDPMC,	     EXIT_XSETBV,	 EXIT_HYPERCALL,
+		EXIT_VIRT_INSN,	   EXIT_INVALID,     EXIT_PREEMPT_TIMER, EXIT_TPR_BELOW,
+		EXIT_SMI,
 	};
-	bool known[EXIT_REASON_COUNT] = { false };
+	bool known[EXIT_REASON_COUNT] = {false};
 
 	for (u32 i = 0; i < ARRAY_SIZE(listed); i++)
 		known[listed[i]] = true;
 	for (u32 i = 0; i < EXIT_REASON_COUNT; i++) {
 		if (known[i])
 			continue;
-		fake_push_exit(&(struct vm_exit){ .reason = i, .insn_len = 2, .raw = 0x1000 + i });
+		fake_push_exit(&(struct vm_exit){.reason = i, .insn_len = 2, .raw = 0x1000 + i});
 		assert_int_equal(run(), RUN_USER);
 		assert_int_equal(vcpu->exit.reason, USER_INTERNAL_ERROR);
 		assert_int_equal(vcpu->exit.internal.suberror, INTERNAL_UNEXPECTED_EXIT);
@@ -235,8 +238,8 @@ static void unlisted_exits_are_internal_errors(void **state)
 
 static void simple_instructions_are_skipped(void **state)
 {
-	static const u8 reasons[] = { EXIT_PAUSE, EXIT_MWAIT, EXIT_MONITOR, EXIT_INVD, EXIT_WBINVD,
-				      EXIT_INVLPG };
+	static const u8 reasons[] = {EXIT_PAUSE, EXIT_MWAIT,  EXIT_MONITOR,
+				     EXIT_INVD,	 EXIT_WBINVD, EXIT_INVLPG};
 
 	for (u32 i = 0; i < ARRAY_SIZE(reasons); i++) {
 		vcpu->v.rip = CODE;
@@ -321,20 +324,20 @@ static void a_stepping_guest_gets_its_trap(void **state)
 
 static void exceptions_that_exit_are_delivered(void **state)
 {
-	run_exit((struct vm_exit){ .reason = EXIT_EXCEPTION,
-				   .exception = { .vector = VECTOR_AC, .has_error = true } });
+	run_exit((struct vm_exit){.reason = EXIT_EXCEPTION,
+				  .exception = {.vector = VECTOR_AC, .has_error = true}});
 	assert_exception(VECTOR_AC);
-	run_exit((struct vm_exit){ .reason = EXIT_EXCEPTION,
-				   .exception = { .vector = VECTOR_PF, .has_error = true,
-						  .error = 2, .payload = 0x1234 } });
+	run_exit((struct vm_exit){
+		.reason = EXIT_EXCEPTION,
+		.exception = {
+			.vector = VECTOR_PF, .has_error = true, .error = 2, .payload = 0x1234}});
 	assert_exception(VECTOR_PF);
 	assert_int_equal(reg(VREG_CR2), 0x1234);
-	run_exit((struct vm_exit){ .reason = EXIT_EXCEPTION,
-				   .exception = { .vector = VECTOR_DB, .payload = DR6_B1 } });
+	run_exit((struct vm_exit){.reason = EXIT_EXCEPTION,
+				  .exception = {.vector = VECTOR_DB, .payload = DR6_B1}});
 	assert_exception(VECTOR_DB);
 	assert_int_equal(reg(VREG_DR6), DR6_INIT | DR6_B1);
-	run_exit((struct vm_exit){ .reason = EXIT_EXCEPTION,
-				   .exception = { .vector = VECTOR_BP } });
+	run_exit((struct vm_exit){.reason = EXIT_EXCEPTION, .exception = {.vector = VECTOR_BP}});
 	assert_exception(VECTOR_BP);
 }
 
@@ -656,8 +659,7 @@ static void requests_without_end_do_not_hold_the_cpu(void **state)
 
 static struct vm_exit slat(u64 gpa, bool write)
 {
-	return (struct vm_exit){ .reason = EXIT_SLAT,
-				 .slat = { .gpa = GPA(gpa), .write = write } };
+	return (struct vm_exit){.reason = EXIT_SLAT, .slat = {.gpa = GPA(gpa), .write = write}};
 }
 
 static void faults_go_to_the_management_guest(void **state)
@@ -684,11 +686,13 @@ static void a_dirty_log_fault_is_settled_inside(void **state)
 	struct vm_exit e = slat(0x801234, true);
 	u64 bitmap = 0;
 
-	assert_int_equal(memslot_set(&machine_vm->mem, 1, MEMSLOT_DIRTY, GPA(0x800000), 0x10000,
-				     0x5000000), 0);
+	assert_int_equal(
+		memslot_set(&machine_vm->mem, 1, MEMSLOT_DIRTY, GPA(0x800000), 0x10000, 0x5000000),
+		0);
 	memslot_set_finish(&machine_vm->mem);
 	assert_int_equal(guest_mem_map(&machine_vm->mem, GPA(0x800000),
-				       HPA(FAKE_GUEST + (4ull << 20)), 0x10000, true), 0);
+				       HPA(FAKE_GUEST + (4ull << 20)), 0x10000, true),
+			 0);
 	run_exit(e);
 	assert_int_equal(dirty_log_get(&machine_vm->mem, 1, &bitmap, 8), 0);
 	assert_int_equal(bitmap, 2);
@@ -697,7 +701,7 @@ static void a_dirty_log_fault_is_settled_inside(void **state)
 /* mov [0xd0000000], eax */
 static void mmio_write_code(void)
 {
-	static const u8 code[] = { 0xa3, 0x00, 0x00, 0x00, 0xd0 };
+	static const u8 code[] = {0xa3, 0x00, 0x00, 0x00, 0xd0};
 
 	memcpy(guest_at(CODE), code, sizeof(code));
 }
@@ -725,7 +729,7 @@ static void no_slot_is_mmio(void **state)
 
 static void an_mmio_read_takes_the_answer(void **state)
 {
-	static const u8 code[] = { 0xa1, 0x10, 0x00, 0x00, 0xd0 }; /* mov eax, [0xd0000010] */
+	static const u8 code[] = {0xa1, 0x10, 0x00, 0x00, 0xd0}; /* mov eax, [0xd0000010] */
 	struct vm_exit e = slat(0xd0000010, false);
 
 	memcpy(guest_at(CODE), code, sizeof(code));
@@ -744,7 +748,8 @@ static void read_only_slots(void **state)
 	struct vm_exit e = slat(0x800000, true);
 
 	assert_int_equal(memslot_set(&machine_vm->mem, 1, MEMSLOT_READONLY, GPA(0x800000), 0x10000,
-				     0x5000000), 0);
+				     0x5000000),
+			 0);
 	memslot_set_finish(&machine_vm->mem);
 	memcpy(guest_at(CODE), "\xa3\x00\x00\x80\x00", 5);
 	/* The emulator looks at what is there: read-only is how it asks for the page. */
@@ -752,7 +757,8 @@ static void read_only_slots(void **state)
 	assert_int_equal(run(), RUN_FAULT);
 	assert_false(vcpu->exit.memory.write);
 	assert_int_equal(guest_mem_map(&machine_vm->mem, GPA(0x800000),
-				       HPA(FAKE_GUEST + (4ull << 20)), 0x1000, false), 0);
+				       HPA(FAKE_GUEST + (4ull << 20)), 0x1000, false),
+			 0);
 	fake_push_exit(&e);
 	assert_int_equal(run(), RUN_USER);
 	assert_int_equal(vcpu->exit.reason, USER_MMIO);
@@ -783,7 +789,7 @@ static void what_cannot_be_emulated_is_told(void **state)
 	assert_int_equal(vcpu->exit.internal.suberror, INTERNAL_EMULATION);
 	/* An event whose delivery needs MMIO */
 	e.slat.table_walk = false;
-	e.vectoring = (struct virt_event){ .type = EVENT_INTR, .vector = 0x20 };
+	e.vectoring = (struct virt_event){.type = EVENT_INTR, .vector = 0x20};
 	fake_push_exit(&e);
 	assert_int_equal(run(), RUN_USER);
 	assert_int_equal(vcpu->exit.internal.suberror, INTERNAL_DELIVERY_EV);

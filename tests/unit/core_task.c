@@ -9,15 +9,20 @@
 #define CODE_B 0x7000u
 
 enum { /* selectors */
-	SEL_CODE = 0x08, SEL_DATA = 0x10, SEL_A = 0x18, SEL_B = 0x20, SEL_LDT = 0x28,
-	SEL_CODE3 = 0x30, SEL_DATA3 = 0x38, SEL_GDT_END = 0x80,
+       SEL_CODE = 0x08,
+       SEL_DATA = 0x10,
+       SEL_A = 0x18,
+       SEL_B = 0x20,
+       SEL_LDT = 0x28,
+       SEL_CODE3 = 0x30,
+       SEL_DATA3 = 0x38,
+       SEL_GDT_END = 0x80,
 };
 
 static u64 descriptor(u32 base, u32 limit, u16 attr)
 {
 	return (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)(attr & 0xff) << 40 |
-	       (u64)(limit >> 16 & 0xf) << 48 | (u64)(attr & 0xf00) << 44 |
-	       (u64)(base >> 24) << 56;
+	       (u64)(limit >> 16 & 0xf) << 48 | (u64)(attr & 0xf00) << 44 | (u64)(base >> 24) << 56;
 }
 
 static void put_descriptor(u16 selector, u64 raw)
@@ -48,7 +53,7 @@ static u64 got(u64 tss, u32 offset, u32 size)
 
 static void put_task_b(void)
 {
-	static const u8 segs[6] = { SEL_DATA, SEL_CODE, SEL_DATA, SEL_DATA, 0, SEL_DATA };
+	static const u8 segs[6] = {SEL_DATA, SEL_CODE, SEL_DATA, SEL_DATA, 0, SEL_DATA};
 
 	memset(guest_at(TSS_B), 0, 104);
 	put(TSS_B, 32, 4, CODE_B);
@@ -80,8 +85,9 @@ static int setup(void **state)
 
 static struct vm_exit task_exit(u8 source)
 {
-	return (struct vm_exit){ .reason = EXIT_TASK_SWITCH, .insn_len = 7,
-				 .task_switch = { .selector = SEL_B, .source = source } };
+	return (struct vm_exit){.reason = EXIT_TASK_SWITCH,
+				.insn_len = 7,
+				.task_switch = {.selector = SEL_B, .source = source}};
 }
 
 static u16 selector_of(enum seg seg)
@@ -128,8 +134,9 @@ static void a_jump(void **state)
 
 static void a_call_nests_and_iret_returns(void **state)
 {
-	struct vm_exit back = { .reason = EXIT_TASK_SWITCH, .insn_len = 1,
-				.task_switch = { .selector = SEL_A, .source = 1 } };
+	struct vm_exit back = {.reason = EXIT_TASK_SWITCH,
+			       .insn_len = 1,
+			       .task_switch = {.selector = SEL_A, .source = 1}};
 
 	run_exit(task_exit(0));
 	assert_in_b();
@@ -153,8 +160,8 @@ static void a_gate_pushes_the_error_code(void **state)
 {
 	struct vm_exit e = task_exit(3);
 
-	e.vectoring = (struct virt_event){ .type = EVENT_EXCEPTION, .vector = VECTOR_DF,
-					   .has_error = true };
+	e.vectoring = (struct virt_event){
+		.type = EVENT_EXCEPTION, .vector = VECTOR_DF, .has_error = true};
 	e.task_switch.has_error = true;
 	e.task_switch.error = 0x55;
 	run_exit(e);
@@ -177,7 +184,7 @@ static void an_nmi_by_a_gate(void **state)
 {
 	struct vm_exit e = task_exit(3);
 
-	e.vectoring = (struct virt_event){ .type = EVENT_NMI, .vector = VECTOR_NMI };
+	e.vectoring = (struct virt_event){.type = EVENT_NMI, .vector = VECTOR_NMI};
 	run_exit(e);
 	assert_in_b();
 	assert_int_equal(reg(VREG_NMI_MASKED), 1);
@@ -202,8 +209,8 @@ static void bad_targets(void **state)
 	expect_fault(2, SEL_B | 4, VECTOR_GP, SEL_B | 4);
 	expect_fault(2, SEL_GDT_END, VECTOR_GP, SEL_GDT_END);
 	expect_fault(2, SEL_CODE, VECTOR_GP, SEL_CODE);
-	expect_fault(0, SEL_A, VECTOR_GP, SEL_A);  /* busy */
-	expect_fault(1, SEL_B, VECTOR_TS, SEL_B);  /* not busy */
+	expect_fault(0, SEL_A, VECTOR_GP, SEL_A); /* busy */
+	expect_fault(1, SEL_B, VECTOR_TS, SEL_B); /* not busy */
 	put_descriptor(SEL_B, descriptor(TSS_B, 103, 9));
 	expect_fault(2, SEL_B, VECTOR_NP, SEL_B);
 	put_descriptor(SEL_B, descriptor(TSS_B, 102, SEG_P | 9));
@@ -325,8 +332,9 @@ static void sixteen_bits(void **state)
 	vcpu->v.gpr[GPR_RDX] = 0xddddeeee;
 	vcpu->v.rip = 0x7004;
 	put(TSS_A, 72, 2, SEL_DATA);
-	run_exit((struct vm_exit){ .reason = EXIT_TASK_SWITCH, .insn_len = 1,
-				   .task_switch = { .selector = SEL_A, .source = 1 } });
+	run_exit((struct vm_exit){.reason = EXIT_TASK_SWITCH,
+				  .insn_len = 1,
+				  .task_switch = {.selector = SEL_A, .source = 1}});
 	assert_int_equal(got(TSS_B, 22, 2), 0xeeee);
 	assert_int_equal(got(TSS_B, 14, 2), 0x7005);
 	assert_int_equal(got(TSS_B, 42, 2), 0);

@@ -47,7 +47,7 @@ static int setup(void **state)
 
 static void guest_sees(struct virt_vcpu *v, struct vm_exit *e)
 {
-	assert_int_equal(live_pattern, 0);   /* not the management guest's */
+	assert_int_equal(live_pattern, 0); /* not the management guest's */
 	assert_int_equal(fake_xcr0, 1);
 	assert_int_equal(fake_msr_get(MSR_TSC_AUX), 7);
 	assert_int_equal(fake_msr_get(MSR_SPEC_CTRL), 4);
@@ -60,7 +60,7 @@ static void guest_sees(struct virt_vcpu *v, struct vm_exit *e)
 static struct cpuid_regs with_counters(u32 leaf, u32 subleaf)
 {
 	if (leaf == 0xa)
-		return (struct cpuid_regs){ 2, 0, 0, 0 };
+		return (struct cpuid_regs){2, 0, 0, 0};
 	return machine_cpuid(leaf, subleaf);
 }
 
@@ -201,7 +201,7 @@ static void an_xcr0_set_without_an_exit_is_kept(void **state)
 
 static void xcr0_rules(void **state)
 {
-	static const u64 bad[] = { 0, 2, 5, 4, 0x9, 0x19, 0x27, 0xe7 & ~4ull, 1ull << 63 | 1, 0x401 };
+	static const u64 bad[] = {0, 2, 5, 4, 0x9, 0x19, 0x27, 0xe7 & ~4ull, 1ull << 63 | 1, 0x401};
 
 	machine_cpuid_all();
 	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
