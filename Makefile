@@ -236,7 +236,7 @@ RUN_JOB    := -k \EFI\keel\vmlinuz -i \EFI\keel\initrd -m 512 -c 2
 define KEEL_CONF
 # Keel's configuration: docs/configuration in README.md
 next=\EFI\keel\keelrun.efi
-args=$(RUN_JOB) --poweroff -p "$(GUEST_LINE) keel.test=2,400"
+args=$(RUN_JOB) --check-vectors --poweroff -p "$(GUEST_LINE) keel.test=2,400"
 endef
 
 $(B)/keel.conf: Makefile
