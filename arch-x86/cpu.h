@@ -29,6 +29,7 @@ struct cpu {
 	hpa_t host_area;	    /* SVM: VM_HSAVE_PA; VMX: VMXON region */
 	struct vcpu *management;    /* this CPU's management vCPU */
 	struct virt_vcpu *loaded;   /* whose extra state the processor holds */
+	struct virt_vcpu *current;  /* VMX: whose VMCS is current; NULL: nobody's */
 	struct virt_vcpu *dr_owner; /* whose DR0 to DR3 it holds; NULL: nobody's */
 	u32 last_vm;		    /* number of the VM whose child ran here last; 0: none yet */
 	u64 asid_generation;

@@ -79,6 +79,14 @@ void stgi(void);
 void vmload(hpa_t vmcb);
 void vmsave(hpa_t vmcb);
 void invlpga(u64 address, u32 asid);
+int vmxon(hpa_t region);
+void vmxoff(void);
+void vmclear(hpa_t vmcs);
+void vmptrld(hpa_t vmcs);
+u64 vmread(u32 field);
+void vmwrite(u32 field, u64 value);
+void invept(u64 type, u64 eptp);
+void invvpid(u64 type, u16 vpid);
 void lgdt(const struct descriptor_pointer *pointer);
 void lidt(const struct descriptor_pointer *pointer);
 void sgdt(struct descriptor_pointer *pointer);
@@ -273,6 +281,69 @@ static inline void vmsave(hpa_t vmcb)
 static inline void invlpga(u64 address, u32 asid)
 {
 	__asm__ volatile("invlpga %%rax, %%ecx" : : "a"(address), "c"(asid) : "memory");
+}
+
+/* 0, or -EIO (VMfailInvalid). */
+static inline int vmxon(hpa_t region)
+{
+	bool failed;
+
+	__asm__ volatile("vmxon %1" : "=@ccna"(failed) : "m"(region) : "memory");
+	return failed ? -EIO : 0;
+}
+
+static inline void vmxoff(void)
+{
+	__asm__ volatile("vmxoff" : : : "cc", "memory");
+}
+
+/*
+ * VMX instructions that can only fail by Keel's own mistake: vmx_insn_failed (vmx/entry.asm) panics
+ * with the VM-instruction error.
+ */
+#define VMX_OR_PANIC(text) text "\n\tjna vmx_insn_failed"
+
+static inline void vmclear(hpa_t vmcs)
+{
+	__asm__ volatile(VMX_OR_PANIC("vmclear %0") : : "m"(vmcs) : "cc", "memory");
+}
+
+static inline void vmptrld(hpa_t vmcs)
+{
+	__asm__ volatile(VMX_OR_PANIC("vmptrld %0") : : "m"(vmcs) : "cc", "memory");
+}
+
+static inline u64 vmread(u32 field)
+{
+	u64 value;
+
+	__asm__ volatile(VMX_OR_PANIC("vmread %1, %0") : "=r"(value) : "r"((u64)field) : "cc");
+	return value;
+}
+
+static inline void vmwrite(u32 field, u64 value)
+{
+	__asm__ volatile(VMX_OR_PANIC("vmwrite %1, %0") : : "r"((u64)field), "r"(value) : "cc");
+}
+
+static inline void invept(u64 type, u64 eptp)
+{
+	const u64 descriptor[2] = {eptp, 0};
+
+	__asm__ volatile(VMX_OR_PANIC("invept %1, %0")
+			 :
+			 : "r"(type), "m"(descriptor)
+			 : "cc", "memory");
+}
+
+static inline void invvpid(u64 type, u16 vpid)
+{
+	const u64 descriptor[2] = {vpid, 0};
+
+	__asm__ volatile(VMX_OR_PANIC("invvpid %1, %0")
+			 :
+			 : "r"(type), "m"(descriptor)
+			 : "cc", "memory");
 }
 
 static inline void lgdt(const struct descriptor_pointer *pointer)

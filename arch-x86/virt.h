@@ -287,6 +287,11 @@ struct virt_ops {
 	const char *name; /* "SVM", "VMX" */
 	bool ept;	  /* second-level format: EPT, else NPT (the host's own format) */
 	/*
+	 * An NMI that ends a guest's run, or hits root, is taken by root's handler, which sets
+	 * CPU_ROOT_NMI: it must be injected (VMX). Else it stays pending (SVM).
+	 */
+	bool nmi_taken;
+	/*
 	 * Can this CPU run Keel? 0, or -errno with one sentence in why[] that names what is missing
 	 * and what to do. Safe on firmware's page tables.
 	 */
@@ -301,6 +306,11 @@ struct virt_ops {
 	/* Moves the vCPU's extra state onto this CPU, or off it. Nothing else is touched. */
 	void (*load)(struct virt_vcpu *v, struct cpu *cpu);
 	void (*put)(struct virt_vcpu *v);
+	/*
+	 * Nobody on this CPU works on the vCPU any more: another CPU may take it. NULL: there is
+	 * nothing to do. (VMX: a VMCS may be active on one CPU only.)
+	 */
+	void (*release)(struct virt_vcpu *v);
 	/* Enters a loaded vCPU once. On return gpr and rip are current and *e is filled. */
 	void (*run)(struct virt_vcpu *v, struct vm_exit *e);
 	u64 (*get)(struct virt_vcpu *v, enum virt_reg reg);

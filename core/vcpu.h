@@ -226,6 +226,8 @@ static inline bool vcpu_take(struct vcpu *vcpu)
 
 static inline void vcpu_release(struct vcpu *vcpu)
 {
+	if (virt->release)
+		virt->release(&vcpu->v);
 	__atomic_store_n(&vcpu->running, 0, __ATOMIC_RELEASE);
 }
 

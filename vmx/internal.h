@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the VMX backend share. */
+#pragma once
+
+#include "arch-x86/cpu.h"
+#include "arch-x86/insn.h"
+#include "arch-x86/virt.h"
+#include "vmx/vmcs.h"
+
+/* MSRs that neither the VMCS nor the contract's other parts switch: load and put do. */
+enum switched_msr {
+	SWITCHED_STAR,
+	SWITCHED_LSTAR,
+	SWITCHED_CSTAR,
+	SWITCHED_SFMASK,
+	SWITCHED_KERNEL_GS_BASE,
+	SWITCHED_COUNT
+};
+
+/*
+ * virt_vcpu.hw: what is kept beside the VMCS, whose page is virt_vcpu.hw_hpa. The VMCS itself is
+ * reached by VMREAD and VMWRITE alone, and only while it is current (vmx_current()).
+ */
+struct vmx_vcpu {
+	struct virt_vcpu *v;
+	u64 rip, rsp;		  /* as the VMCS has them */
+	u64 host_rsp;		  /* in its host-state area; entry.asm writes it when it changed */
+	u64 cr2;		  /* the guest's; on the processor while the guest runs */
+	u64 dr6;		  /* the guest's; on the processor while it is loaded and dr_live */
+	u64 msrs[SWITCHED_COUNT]; /* the guest's; on the processor while it is loaded */
+	u64 eptp;
+	u32 pin, cpu, cpu2, exit, entry; /* the controls in the VMCS */
+	u32 exceptions;			 /* the exception bitmap in the VMCS */
+	bool launched;			 /* VMRESUME, not VMLAUNCH */
+	bool active;			 /* on processor virt_vcpu.cpu, since the last VMCLEAR */
+	bool injected;			 /* the next entry delivers an event */
+	u8 *virtual_apic;		 /* child with TPR shadow; NULL otherwise */
+};
+
+static inline struct vmx_vcpu *vmx_of(const struct virt_vcpu *v)
+{
+	return v->hw;
+}
+
+/* What this processor's VMX offers, beside virt_features. The allowed settings of the controls. */
+struct vmx_allowed {
+	u32 one;  /* bits that must be 1 */
+	u32 zero; /* bits that must be 0, as ones */
+};
+struct vmx_cpu_features {
+	u32 revision; /* of the VMCS and the VMXON region */
+	struct vmx_allowed pin, cpu, cpu2, exit, entry;
+	u64 cr0_fixed1,
+		cr0_fixed0; /* IA32_VMX_CR0_FIXED0: bits that are 1; FIXED1: bits that may be 1 */
+	u64 cr4_fixed1, cr4_fixed0;
+	u64 ept_vpid; /* enum ept_vpid_cap */
+	u64 misc;     /* IA32_VMX_MISC */
+	bool tpr_shadow, virtual_nmis, vpid, invpcid, rdtscp, xsaves, user_wait, ept_ad;
+	u8 physical_bits;
+};
+extern struct vmx_cpu_features vmx_features;
+
+/* A control word with the bits that the processor demands. */
+static inline u32 vmx_adjust(const struct vmx_allowed *allowed, u32 value)
+{
+	return (value | allowed->one) & ~allowed->zero;
+}
+
+/* Writes a control word when it changed. `member` is vmx_vcpu's, `field` the VMCS's. */
+#define VMX_CONTROL(v, member, field, value)                                                       \
+	do {                                                                                       \
+		struct vmx_vcpu *x_ = vmx_of(v);                                                   \
+		u32 value_ = (value);                                                              \
+                                                                                                   \
+		if (x_->member != value_) {                                                        \
+			vmx_current(v);                                                            \
+			x_->member = value_;                                                       \
+			vmwrite(field, value_);                                                    \
+		}                                                                                  \
+	} while (0)
+
+/* setup.c */
+int vmx_probe(u64 *features, char *why, size_t size);
+int vmx_cpu_on(struct cpu *cpu, hpa_t host_area);
+void vmx_cpu_off(struct cpu *cpu);
+int vmx_vm_init(struct virt_vm *vm, struct pool *pool);
+int vmx_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool);
+void vmx_intercept_msr(struct virt_vm *vm, u32 index, bool read, bool write);
+void vmx_intercept_port(struct virt_vm *vm, u16 port, bool on);
+
+/* exit.c */
+/* The controls that the table's "always" column asks for, before vmx_adjust(). */
+struct vmx_controls {
+	u32 pin, cpu, cpu2, exceptions;
+};
+void vmx_static_intercepts(enum virt_kind kind, struct vmx_controls *c);
+const char *vmx_exit_name(u32 reason);
+/* After an exit, with the VMCS current: fills *e; v->quiet too. `reason` is the field's value. */
+void vmx_decode(struct virt_vcpu *v, struct vm_exit *e, u32 reason);
+
+/* regs.c */
+u64 vmx_get(struct virt_vcpu *v, enum virt_reg reg);
+void vmx_set(struct virt_vcpu *v, enum virt_reg reg, u64 value);
+void vmx_get_segment(struct virt_vcpu *v, enum seg seg, struct segment *s);
+void vmx_set_segment(struct virt_vcpu *v, enum seg seg, const struct segment *s);
+
+/* event.c */
+void vmx_inject(struct virt_vcpu *v, const struct virt_event *event);
+void vmx_intercept(struct virt_vcpu *v, u32 set);
+/* From the IDT-vectoring information of the exit. */
+void vmx_decode_vectoring(struct virt_vcpu *v, struct virt_event *event);
+/* Before an entry: pending debug exceptions agree with TF and the interrupt shadow. */
+void vmx_debug_prepare(struct virt_vcpu *v);
+
+/* run.c */
+void vmx_load(struct virt_vcpu *v, struct cpu *cpu);
+void vmx_put(struct virt_vcpu *v);
+void vmx_run(struct virt_vcpu *v, struct vm_exit *e);
+void vmx_take_nmi(struct cpu *cpu, bool sleep);
+void vmx_release(struct virt_vcpu *v);
+/* Makes v's VMCS the current one of this CPU. */
+void vmx_make_current(struct virt_vcpu *v);
+static inline void vmx_current(struct virt_vcpu *v)
+{
+	if (this_cpu()->current != v)
+		vmx_make_current(v);
+}
+
+/* dump.c */
+void vmx_dump(struct virt_vcpu *v);
+/* check=entry, before VMLAUNCH or VMRESUME: logs each broken rule. Bit n: rule n is broken. */
+u64 vmx_broken_rules(struct virt_vcpu *v);
+const char *vmx_rule_words(u32 rule); /* NULL: no such rule */
+void vmx_check_before(struct virt_vcpu *v);
+/* Words for VMCS_INSN_ERROR. SDM vol. 3, "VM Instruction Error Numbers". */
+const char *vmx_insn_error(u32 number);
+
+/* entry.asm */
+enum vmx_enter_result {
+	VMX_EXITED = 0,
+	VMX_NMI_FIRST = 1, /* an NMI hit root since the last look: nothing was entered */
+	VMX_FAILED = 2,	   /* VMfailValid or VMfailInvalid */
+};
+/*
+ * Loads the GPRs, enters the guest unless `flags` has CPU_ROOT_NMI set, stores the GPRs. x, flags:
+ * the vCPU's and the CPU's root_flags byte. `fill`: refill the return predictor after the exit.
+ */
+u32 vmx_enter(struct virt_vcpu *v, struct vmx_vcpu *x, const u8 *flags, u64 fill);
+extern const char vmx_exit_point[]; /* HOST_RIP */
+extern const char vmx_check_begin[],
+	vmx_check_end[]; /* between the look at `flags` and the entry */
+/* NMIs are blocked after one has ended a guest's run: an IRET opens them. */
+void vmx_open_nmi(void);
+/* The same, then HLT until an NMI. */
+void vmx_sleep_nmi(void);
+extern const char vmx_sleep_begin[], vmx_sleep_end[];

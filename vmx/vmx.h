@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+/* The VMX backend: what boot/ needs to see of it. */
+#pragma once
+
+#include "arch-x86/virt.h"
+
+extern const struct virt_ops vmx_ops;
