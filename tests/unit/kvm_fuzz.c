@@ -428,6 +428,14 @@ static void make_attempt(struct attempt *a)
 		nearly_right(a);
 }
 
+/* What the arguments stand in must not stay donated: all later ones would read as zeros. */
+static void keep_arguments(void)
+{
+	for (u64 page = ARGUMENTS; page < ARGUMENTS + 2 * PAGE_SIZE; page += PAGE_SIZE)
+		if (frame_owner(HPA(page)) == FRAME_LEAVING)
+			call(0, KEEL_RECLAIM, page, 0, 1);
+}
+
 static void one_call(void)
 {
 	struct attempt a;
@@ -441,6 +449,7 @@ static void one_call(void)
 		memset(at(run_page(below(3))), 0, 4096);
 	result = call(a.handle, a.number, a.argument, a.length, a.extra);
 	count_success(a.kind, a.number, result);
+	keep_arguments();
 	if (a.number == KEEL_CREATE_VM && a.handle == 0 && result > 0) {
 		assert_true(vm_count < ARRAY_SIZE(vms));
 		vms[vm_count++] = result;
