@@ -1718,11 +1718,30 @@ static void test_branch(void **state)
 
 #define TURNS 200000
 
-static void *increment(void *counter)
+/* The other CPU: increments until told to stop, so that all turns of the emulator meet it. */
+static struct {
+	u32 *counter, increments, stop;
+} other;
+
+static void *increment(void *argument)
 {
-	for (u32 i = 0; i < TURNS; i++)
-		__asm__ volatile("lock incl %0" : "+m"(*(u32 *)counter));
+	while (!__atomic_load_n(&other.stop, __ATOMIC_RELAXED)) {
+		__asm__ volatile("lock incl %0" : "+m"(*other.counter));
+		other.increments++;
+	}
 	return NULL;
+}
+
+static void other_start(pthread_t *thread, void *counter)
+{
+	other = (typeof(other)){.counter = counter};
+	assert_int_equal(pthread_create(thread, NULL, increment, NULL), 0);
+}
+
+static void other_stop(pthread_t thread)
+{
+	__atomic_store_n(&other.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
 }
 
 /* LOCK INC in the emulator against LOCK INC on the other CPU: none is lost. */
@@ -1735,16 +1754,16 @@ static void test_atomic(void **state)
 	gpr(RBX) = m.base + 0x40;
 	memcpy(m.memory + 0x40, &value, 4);
 	CODE("\xf0\xff\x03"); /* lock incl (%rbx) */
-	assert_int_equal(pthread_create(&thread, NULL, increment, m.memory + 0x40), 0);
+	other_start(&thread, m.memory + 0x40);
 	while (count < TURNS) {
 		u64 rip = m.vcpu.v.rip;
 
 		assert_int_equal(emulate(&m.vcpu, NULL), EMULATE_DONE);
 		count += m.vcpu.v.rip != rip; /* the same RIP: lost the race, not executed */
 	}
-	pthread_join(thread, NULL);
+	other_stop(thread);
 	memcpy(&value, m.memory + 0x40, 4);
-	assert_int_equal(value, 2 * TURNS);
+	assert_int_equal(value, TURNS + other.increments);
 }
 
 /* XCHG needs no LOCK: what it takes out and what stays is what the other CPU put in. */
@@ -1758,7 +1777,7 @@ static void test_atomic_exchange(void **state)
 	gpr(RBX) = m.base + 0x40;
 	memcpy(m.memory + 0x40, &value, 4);
 	CODE("\x87\x03"); /* xchg %eax, (%rbx) */
-	assert_int_equal(pthread_create(&thread, NULL, increment, m.memory + 0x40), 0);
+	other_start(&thread, m.memory + 0x40);
 	while (turns < TURNS) {
 		u64 rip = m.vcpu.v.rip;
 
@@ -1769,9 +1788,9 @@ static void test_atomic_exchange(void **state)
 		taken += gpr(RAX);
 		turns++;
 	}
-	pthread_join(thread, NULL);
+	other_stop(thread);
 	memcpy(&value, m.memory + 0x40, 4);
-	assert_int_equal(taken + value, TURNS);
+	assert_int_equal(taken + value, other.increments);
 }
 
 int main(void)

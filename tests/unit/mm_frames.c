@@ -70,6 +70,12 @@ static void test_ranges_are_all_or_none(void **state)
 	assert_int_equal(frame_mappings(frame(6)), 1);
 	assert_int_equal(frame_mappings(frame(8)), 0);
 	assert_int_equal(frame_mappings(frame(11)), 0);
+	assert_int_equal(frames_get(frame(13), 40), 0);
+	frames_put(frame(13), 40);
+	frames_set(frame(50), 1, FRAME_KEEL);
+	assert_int_equal(frames_get(frame(13), 40), -EBUSY);
+	for (u32 i = 13; i < 50; i++)
+		assert_int_equal(frame_mappings(frame(i)), 0);
 	frames_put(frame(0), 8);
 	assert_int_equal(frame_mappings(frame(7)), 0);
 	assert_int_equal(frames_get(HPA(FAKE_RAM_SIZE - PAGE_SIZE), 2), -EBUSY);
