@@ -147,7 +147,7 @@ static void set_state(struct virt_vcpu *v, const struct boot_cpu_state *state)
 		{VREG_CR0, state->cr0},
 		{VREG_CR2, state->cr2},
 		{VREG_CR3, state->cr3},
-		{VREG_CR4, state->cr4},
+		{VREG_CR4, state->cr4 & ~(u64)(CR4_VMXE | CR4_SMXE)}, /* hidden from it */
 		{VREG_EFER, state->efer},
 		{VREG_PAT, state->pat},
 		{VREG_DEBUGCTL, state->debugctl},

@@ -28,11 +28,19 @@
 #define XAPIC_PAGE	      0xfee00000ull
 #define STACK_TOP	      0x7000 /* in a CPU's block */
 #define AP_WAIT_MS	      15000
+#define CPUID_VMX	      BIT(5)  /* leaf 1, ECX */
 #define CPUID_HYPERVISOR      BIT(31) /* leaf 1, ECX */
+#define CPUID_SVM	      BIT(2)  /* leaf 8000_0001, ECX */
 #define HYPERVISOR_LEAVES     0x40000000u
 #define HYPERVISOR_LEAVES_END 0x40010000u
 #define TAIL_BYTES	      1500
 #define CALIBRATION_US	      50000
+
+/* The upper half of a capability MSR: controls that may be 1. */
+#define ALLOWED_SECONDARY BIT(63)
+#define ALLOWED_EPT	  BIT(33)
+#define ALLOWED_VPID	  BIT(37)
+#define EPT_1G		  BIT(17)
 
 extern const char root_image[], root_image_end[]; /* image.asm */
 
@@ -323,14 +331,26 @@ static u64 table_pages(void)
 	       the_launch.ram_end / SIZE_1G * 2;
 }
 
+/*
+ * SDM vol. 3, appendix "VPID and EPT Capabilities": the MSR exists only where EPT or VPID may be
+ * switched on. 0: it does not, or there is no VMX.
+ */
+static u64 ept_capabilities(void)
+{
+	if (!(cpuid_of(1).c & CPUID_VMX) || !(msr(MSR_VMX_PROCBASED_CTLS) & ALLOWED_SECONDARY) ||
+	    !(msr(MSR_VMX_PROCBASED_CTLS2) & (ALLOWED_EPT | ALLOWED_VPID)))
+		return 0;
+	return msr(MSR_VMX_EPT_VPID_CAP);
+}
+
 /* Whether second-level tables can have leaves of 1 GiB: SVM by CPUID, VMX by its capability MSR. */
 static bool leaves_of_1g(const struct boot_info *info)
 {
-	bool vmx = cpuid_of(1).c & BIT(5);
+	bool svm = cpuid_of(0x80000001).c & CPUID_SVM;
 
 	if (info->backend_forbidden & VIRT_SLAT_1G)
 		return false;
-	return vmx ? msr(MSR_VMX_EPT_VPID_CAP) & BIT(17) : cpuid_of(0x80000001).d & BIT(26);
+	return svm ? cpuid_of(0x80000001).d & BIT(26) : ept_capabilities() & EPT_1G;
 }
 
 /* Else the management guest's tables need one for each GiB that an address can have. */

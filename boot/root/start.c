@@ -14,9 +14,11 @@
 #include "core/mgmt.h"
 #include "core/stats.h"
 #include "kvm/hypercall.h"
+#include "lib/string.h"
 #include "mm/frames.h"
 #include "mm/phys.h"
 #include "svm/svm.h"
+#include "vmx/vmx.h"
 
 #define PAT_RESET	0x0007040600070406ull /* entry 3 is uncached: PCD and PWT */
 #define BARRIER_SECONDS 10
@@ -39,12 +41,36 @@ static u32 initialised; /* 0: nobody began; 1: under way; 2: done, the result in
 static int init_error;
 static u32 launched; /* CPUs that are guests, of all rounds */
 
-static int probe(struct boot_info *info)
+/*
+ * By the first four letters of the vendor's name: GenuineIntel; AuthenticAMD, HygonGenuine. SDM
+ * vol. 2, "CPUID-CPU Identification"; APM vol. 3, "Largest Standard Function Number and Vendor
+ * String".
+ */
+static const struct virt_ops *find_backend(void)
 {
-	u64 features;
+	switch (cpuid(0, 0).ebx) {
+	case 0x756e6547:
+		return &vmx_ops;
+	case 0x68747541:
+	case 0x6f677948:
+		return &svm_ops;
+	default:
+		return NULL;
+	}
+}
 
-	virt = &svm_ops;
-	return virt->probe(&features, info->why, sizeof(info->why));
+/* Sets `virt`, and fills info->why where it fails. 0 or -errno. */
+static int probe(struct boot_info *info, u64 *features)
+{
+	static const char neither[] = "the processor is neither Intel's nor AMD's nor Hygon's";
+	const struct virt_ops *backend = find_backend();
+
+	if (!backend) {
+		memcpy(info->why, neither, sizeof(neither));
+		return -ENODEV;
+	}
+	virt = backend;
+	return virt->probe(features, info->why, sizeof(info->why));
 }
 
 /* What root wants of the control registers, whatever the firmware had; the guest keeps its own. */
@@ -54,8 +80,11 @@ static void set_control_registers(void)
 
 	if (cpuid(1, 0).ecx & CPUID_XSAVE)
 		cr4 |= CR4_OSXSAVE;
-	/* LA57 cannot change in long mode. Without PGE the firmware's global pages are flushed. */
-	write_cr4(cr4 | (read_cr4() & CR4_LA57));
+	/*
+	 * LA57 cannot change in long mode, nor VMXE in VMX operation. Without PGE the firmware's
+	 * global pages are flushed.
+	 */
+	write_cr4(cr4 | (read_cr4() & (CR4_LA57 | CR4_VMXE)));
 	write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
 	if (rdmsr(MSR_PAT) != PAT_RESET)
 		wrmsr(MSR_PAT, PAT_RESET);
@@ -133,8 +162,7 @@ static int init_machine(struct boot_info *info)
 	cpu_count = info->cpu_count;
 	host_tsc_khz = info->tsc_khz;
 	virt_check_entry = info->check_entry;
-	virt = &svm_ops;
-	error = virt->probe(&virt_features, info->why, sizeof(info->why));
+	error = probe(info, &virt_features);
 	if (error) {
 		log_error("%s", info->why);
 		return error;
@@ -252,10 +280,11 @@ static bool barrier(struct boot_info *info, bool ok)
 int root_entry(struct boot_info *info, u32 index, u32 command, struct boot_cpu_state *state)
 {
 	struct cpu *cpu = this_cpu();
+	u64 features;
 	int error;
 
 	if (command == ROOT_PROBE)
-		return probe(info);
+		return probe(info, &features);
 	set_control_registers();
 	desc_load(cpu);
 	set_up_cpu(info, cpu, index);
