@@ -15,8 +15,6 @@
 
 enum { TSC_STABLE = BIT(0), GUEST_STOPPED = BIT(1) }; /* pvclock_vcpu_time_info.flags */
 
-#define CLOCK_FLAGS (KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
-
 /* In guest memory: pvclock_vcpu_time_info. An odd version: being written. */
 struct time_page {
 	u32 version;
@@ -225,7 +223,7 @@ void kvmclock_get(struct vm *vm, struct kvm_clock_data *data)
 	spin_lock(&c->lock);
 	*data = (struct kvm_clock_data){
 		.clock = clock_at(c, now),
-		.flags = CLOCK_FLAGS,
+		.flags = KVMCLOCK_FLAGS,
 		.realtime = real_time_at(vm, now),
 		.host_tsc = now,
 	};
@@ -237,7 +235,7 @@ int kvmclock_set(struct vm *vm, const struct kvm_clock_data *data)
 	struct kvmclock *c = vm->clock;
 	u64 now = rdtsc(), ns = data->clock, real = real_time_at(vm, now);
 
-	if (data->flags & ~CLOCK_FLAGS)
+	if (data->flags & ~KVMCLOCK_FLAGS)
 		return -EINVAL;
 	/* The guest was away from `realtime` until now: its clock went on. */
 	if ((data->flags & KVM_CLOCK_REALTIME) && real > data->realtime)

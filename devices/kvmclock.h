@@ -17,6 +17,9 @@ int kvmclock_vcpu_init(struct vcpu *vcpu);
 /* Writes this vCPU's page, and the wall clock that it asked for (REQUEST_CLOCK). */
 void kvmclock_update(struct vcpu *vcpu);
 
+/* What KVM_GET_CLOCK reports always, since one TSC is behind all vCPUs' clocks. */
+#define KVMCLOCK_FLAGS (KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
+
 /* KVM_GET_CLOCK, KVM_SET_CLOCK. -EINVAL: unknown flags. */
 void kvmclock_get(struct vm *vm, struct kvm_clock_data *data);
 int kvmclock_set(struct vm *vm, const struct kvm_clock_data *data);

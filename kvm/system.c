@@ -81,7 +81,7 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_IRQ_ROUTING:
 		return IRQ_ROUTES_MAX;
 	case KVM_CAP_ADJUST_CLOCK:
-		return KVM_CLOCK_TSC_STABLE;
+		return KVMCLOCK_FLAGS;
 	case KVM_CAP_X2APIC_API:
 		return X2APIC_API_FLAGS;
 	case KVM_CAP_SET_GUEST_DEBUG2:

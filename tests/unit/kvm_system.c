@@ -108,7 +108,7 @@ static void test_check_extension(void **state)
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2, 0, 0),
 			 GUEST_DEBUG_FLAGS);
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_ADJUST_CLOCK, 0, 0),
-			 KVM_CLOCK_TSC_STABLE);
+			 KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC);
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_X2APIC_API, 0, 0), 3);
 	/* The same on a VM. */
 	assert_int_equal(call(vm_new(), KVM_CHECK_EXTENSION, KVM_CAP_IRQ_ROUTING, 0, 0), 4096);

@@ -353,6 +353,42 @@ static void test_xsave(void **state)
 	assert_int_equal(on_vcpu(KVM_SET_XSAVE, &in, sizeof(in)), -EINVAL);
 }
 
+static u32 avx_offset;
+
+static struct cpuid_regs with_avx_elsewhere(u32 leaf, u32 subleaf)
+{
+	if (leaf == 1)
+		return (struct cpuid_regs){.ecx = BIT(26)};
+	if (leaf == 0xd && subleaf == 0)
+		return (struct cpuid_regs){.eax = XCR0_X87 | XCR0_SSE | XCR0_AVX};
+	if (leaf == 0xd && subleaf == 2)
+		return (struct cpuid_regs){.eax = 256, .ebx = avx_offset};
+	return (struct cpuid_regs){.eax = leaf ? 0 : 0xd};
+}
+
+static void use_processor(struct cpuid_regs (*processor)(u32 leaf, u32 subleaf))
+{
+	fake_cpuid = processor;
+	xstate_forget();
+	xstate_init();
+}
+
+/* struct kvm_xsave has 4096 bytes: no state is ever cut. */
+static void test_xsave_too_large(void **state)
+{
+	static struct kvm_xsave out;
+
+	fake_cr[4] = CR4_OSXSAVE;
+	avx_offset = 4096 - 256;
+	use_processor(with_avx_elsewhere);
+	assert_int_equal(on_vcpu(KVM_GET_XSAVE, &out, sizeof(out)), 0);
+	avx_offset = 4096 - 255;
+	use_processor(with_avx_elsewhere);
+	assert_int_equal(on_vcpu(KVM_GET_XSAVE, &out, sizeof(out)), -EINVAL);
+	fake_cr[4] = 0;
+	use_processor(NULL);
+}
+
 static void test_xcrs(void **state)
 {
 	struct kvm_xcrs xcrs;
@@ -819,6 +855,7 @@ int main(void)
 		cmocka_unit_test_setup(test_guest_debug, start),
 		cmocka_unit_test_setup(test_fpu, start),
 		cmocka_unit_test_setup(test_xsave, start),
+		cmocka_unit_test_setup(test_xsave_too_large, start),
 		cmocka_unit_test_setup(test_xcrs, start),
 		cmocka_unit_test_setup(test_cpuid, start),
 		cmocka_unit_test_setup(test_old_cpuid, start),

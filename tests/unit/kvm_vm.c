@@ -25,6 +25,17 @@ static s64 region(u32 slot, u32 flags, u64 gpa, u64 size, u64 hva)
 	return request(vm, KVM_SET_USER_MEMORY_REGION, &r, sizeof(r));
 }
 
+static struct vm *vm_of(u64 handle)
+{
+	struct vm_slot *slot;
+	struct vcpu *none;
+	struct vm *v;
+
+	assert_int_equal(handle_enter(cpus[0], handle, &slot, &v, &none), 0);
+	handle_leave(cpus[0]);
+	return v;
+}
+
 static s64 map(u32 number, u64 gpa, u64 hpa, u64 size, u64 flags)
 {
 	struct keel_map m = {.gpa = gpa, .hpa = hpa, .size = size, .flags = flags};
@@ -111,6 +122,21 @@ static void test_map_and_unmap(void **state)
 	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x10000, 1), 0);
 	assert_int_equal(region(0, 0, 0, 0, 0), 0);
 	assert_int_equal(frame_mappings(HPA(GUEST_RAM)), 0);
+}
+
+/* Between the two steps of an unmap, which another CPU is at. */
+static void test_map_during_an_unmap(void **state)
+{
+	struct guest_mem *mem = &vm_of(vm)->mem;
+
+	assert_int_equal(region(0, 0, 0, 0x100000, 0x10000000), 0);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x10000, 1), 0);
+	assert_int_equal(guest_mem_unmap(mem, GPA(0), 0x1000), 0);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM + 0x20000, 0x1000, 1), -EAGAIN);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM + 0x20000)), 0);
+	vm_flush_wait(vm_of(vm));
+	guest_mem_unmap_finish(mem, GPA(0), 0x1000);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM + 0x20000, 0x1000, 1), 0);
 }
 
 static void test_dirty_log(void **state)
@@ -307,6 +333,29 @@ static void test_irqchip_after_vcpu(void **state)
 	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), -EINVAL);
 }
 
+/* It takes a page and its routing's: whatever lacks, nothing is there and nothing is lost. */
+static void test_irqchip_without_memory(void **state)
+{
+	struct kvm_pit_config config = {0};
+	struct pool *pool = &vm_of(vm)->pool;
+	hpa_t pages = pool_alloc(pool, 8);
+	u32 returned = 0;
+
+	while (pool_alloc(pool, 1).v != HPA_NONE.v)
+		;
+	while (call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0) == -ENOMEM) {
+		assert_int_equal(pool_free_pages(pool), returned);
+		assert_int_equal(request(vm, KVM_CREATE_PIT2, &config, sizeof(config)), -ENOENT);
+		assert_true(returned < 8);
+		pool_free(pool, HPA(pages.v + returned++ * PAGE_SIZE), 1);
+	}
+	assert_in_range(returned, 2, 8);
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), -EEXIST);
+	/* The PIT's state is in the irqchip's page. */
+	assert_int_equal(pool_free_pages(pool), 0);
+	assert_int_equal(request(vm, KVM_CREATE_PIT2, &config, sizeof(config)), 0);
+}
+
 static void test_pit(void **state)
 {
 	struct kvm_pit_config config = {0};
@@ -394,13 +443,9 @@ static void test_gsi_routing(void **state)
 static void test_gsi_routing_without_memory(void **state)
 {
 	struct kvm_irq_routing *table = at(BIG_ARGUMENT);
-	struct vm_slot *slot;
-	struct vm *v;
-	struct vcpu *vcpu;
+	struct vm *v = vm_of(vm);
 
 	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), 0);
-	assert_int_equal(handle_enter(cpus[0], vm, &slot, &v, &vcpu), 0);
-	handle_leave(cpus[0]);
 	while (pool_alloc(&v->pool, 1).v != HPA_NONE.v)
 		;
 	memset(table, 0, sizeof(*table));
@@ -413,6 +458,10 @@ static void test_clock(void **state)
 
 	memset(&clock, 0xff, sizeof(clock));
 	assert_int_equal(request(vm, KVM_GET_CLOCK, &clock, sizeof(clock)), 0);
+	/* What KVM_CAP_ADJUST_CLOCK promises, and what the VMM may give back. */
+	assert_int_equal(clock.flags, call(vm, KVM_CHECK_EXTENSION, KVM_CAP_ADJUST_CLOCK, 0, 0));
+	assert_true(clock.realtime && clock.host_tsc);
+	assert_int_equal(request(vm, KVM_SET_CLOCK, &clock, sizeof(clock)), 0);
 	assert_int_equal(clock.pad0, 0);
 	assert_int_equal(clock.pad[3], 0);
 	memset(&clock, 0, sizeof(clock));
@@ -473,6 +522,7 @@ int main(void)
 		cmocka_unit_test_setup(test_unknown_requests, start),
 		cmocka_unit_test_setup(test_memory_regions, start),
 		cmocka_unit_test_setup(test_map_and_unmap, start),
+		cmocka_unit_test_setup(test_map_during_an_unmap, start),
 		cmocka_unit_test_setup(test_dirty_log, start),
 		cmocka_unit_test_setup(test_addresses_of_real_mode_helpers, start),
 		cmocka_unit_test_setup(test_create_vcpu, start),
@@ -482,6 +532,7 @@ int main(void)
 		cmocka_unit_test_setup(test_add_pool, start),
 		cmocka_unit_test_setup(test_irqchip, start),
 		cmocka_unit_test_setup(test_irqchip_after_vcpu, start),
+		cmocka_unit_test_setup(test_irqchip_without_memory, start),
 		cmocka_unit_test_setup(test_pit, start),
 		cmocka_unit_test_setup(test_pit_while_a_vcpu_runs, start),
 		cmocka_unit_test_setup(test_gsi_routing, start),
