@@ -163,6 +163,7 @@ enum exit_reason {
 struct virt_code {
 	u64 cs_base, cr0, cr3, efer;
 	u16 cs_attr;
+	u8 cpl;
 	bool known; /* false: ask for them one by one */
 };
 
@@ -228,6 +229,12 @@ struct virt_vm {
 struct virt_vcpu {
 	u64 gpr[GPR_COUNT];
 	u64 rip;
+	/*
+	 * Copies of VREG_RFLAGS and VREG_CR8, as of the last exit or set() since, of a backend that
+	 * has them at hand then. rflags 0 (bit 1 of RFLAGS is always 1): not known, ask get().
+	 */
+	u64 rflags;
+	u8 cr8;
 	u64 dr[4]; /* DR0 to DR3; on the processor only while `dr_live` */
 	struct virt_vm *vm;
 	void *hw; /* VMCB or VMCS */
@@ -247,11 +254,20 @@ struct virt_vcpu {
 	 * since: completing an instruction changes nothing but RIP. False: not known.
 	 */
 	bool quiet;
-	/* Backend: NMI masking where hardware does not virtualise it, and switchable intercepts. */
-	u8 nmi_state;
+	/*
+	 * Backend: NMI masking where hardware does not virtualise it, and what the VMCB says for
+	 * the next entry alone. All at once in `rare`, which mostly is 0.
+	 */
+	union {
+		u32 rare;
+		struct {
+			u8 nmi_state;
+			bool nmi_window, stepping, once;
+		};
+	};
 	u8 soft_len;	/* of the INT n being injected */
 	u32 virq_event; /* SVM: the interrupt that waits as V_IRQ, in EVENTINJ's format; 0: none */
-	bool nmi_window, stepping, step_tf;
+	bool step_tf;
 	u32 intercept_set; /* enum virt_intercept in force */
 	u64 step_rip;
 };
@@ -281,6 +297,12 @@ enum virt_feature {
 	VIRT_PREEMPT_TIMER = BIT(7),
 	VIRT_PML = BIT(8),
 	VIRT_INVPCID = BIT(9),
+	VIRT_VPID = BIT(10),
+	VIRT_TPR_SHADOW = BIT(11),
+	VIRT_RDTSCP =
+		BIT(12), /* guests can execute it: SVM has no control for it; so the next ones */
+	VIRT_XSAVES = BIT(13),
+	VIRT_WAITPKG = BIT(14),
 };
 
 struct virt_ops {
@@ -306,6 +328,8 @@ struct virt_ops {
 	/* Moves the vCPU's extra state onto this CPU, or off it. Nothing else is touched. */
 	void (*load)(struct virt_vcpu *v, struct cpu *cpu);
 	void (*put)(struct virt_vcpu *v);
+	/* put(from) and then load(to, cpu), in one call. */
+	void (*swap)(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu);
 	/*
 	 * Nobody on this CPU works on the vCPU any more: another CPU may take it. NULL: there is
 	 * nothing to do. (VMX: a VMCS may be active on one CPU only.)

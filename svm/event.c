@@ -41,6 +41,7 @@ static void intr_window(struct virt_vcpu *v, bool on)
 {
 	if (v->virq_event && on) {
 		vmcb_of(v)->event_inject = v->virq_event;
+		v->once = true;
 		v->virq_event = 0;
 	}
 	if (!v->virq_event)
@@ -157,6 +158,7 @@ void svm_inject(struct virt_vcpu *v, const struct virt_event *event)
 	if (inject_virq(v, encode_event(event)))
 		return;
 	vmcb->event_inject = encode_event(event);
+	v->once = true;
 	if (event->type == EVENT_NMI && v->vm->kind == VIRT_CHILD && v->nmi_state == NMI_OPEN) {
 		v->nmi_state = NMI_MASKED;
 		intercept_code(v, SVM_IRET, true);
@@ -236,7 +238,7 @@ void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e)
 	bool moved = trap || v->rip != v->step_rip;
 
 	if (v->stepping && !v->step_tf && (trap || !moved))
-		vmcb->rflags &= ~(u64)RFLAGS_TF;
+		vmcb->rflags = v->rflags &= ~(u64)RFLAGS_TF;
 	v->stepping = false;
 	if (!moved) /* a host interrupt or a nested page fault came first: again later */
 		return;

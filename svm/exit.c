@@ -196,6 +196,11 @@ void svm_static_intercepts(enum virt_kind kind, u32 words[INTERCEPT_WORDS])
 	}
 }
 
+/* Exits that are told by their code alone, but for EXIT_IO, which is decoded apart. */
+#define PLAIN_REASONS                                                                              \
+	(BIT(EXIT_IO) | BIT(EXIT_CPUID) | BIT(EXIT_HYPERCALL) | BIT(EXIT_HLT) | BIT(EXIT_INTR) |   \
+	 BIT(EXIT_NMI) | BIT(EXIT_PAUSE))
+
 static void decode_io(const struct vmcb *vmcb, struct vm_exit *e)
 {
 	u64 info = vmcb->exit_info1;
@@ -281,14 +286,11 @@ static void decode_invlpg(const struct vmcb *vmcb, struct vm_exit *e)
 }
 
 /* What only some reasons have. */
-static void decode_details(struct virt_vcpu *v, struct vm_exit *e)
+static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
 
 	switch (e->reason) {
-	case EXIT_IO:
-		decode_io(vmcb, e);
-		break;
 	case EXIT_RDMSR:
 		if (vmcb->exit_info1 & 1)
 			e->reason = EXIT_WRMSR;
@@ -320,11 +322,16 @@ static void decode_details(struct virt_vcpu *v, struct vm_exit *e)
 	}
 }
 
-static __attribute__((noinline)) void decode_rest(struct virt_vcpu *v, struct vm_exit *e)
+/* What CS:RIP and its translation depend on, for those that need the instruction itself. */
+static void decode_code(const struct vmcb *vmcb, struct virt_code *code)
 {
-	if (vmcb_of(v)->exit_int_info & VMCB_EVENT_VALID)
-		svm_decode_vectoring(v, &e->vectoring);
-	decode_details(v, e);
+	code->cs_base = vmcb->cs.base;
+	code->cs_attr = vmcb->cs.attr;
+	code->cr0 = vmcb->cr0;
+	code->cr3 = vmcb->cr3;
+	code->efer = vmcb->efer;
+	code->cpl = vmcb->cpl;
+	code->known = true;
 }
 
 void svm_decode(struct virt_vcpu *v, struct vm_exit *e)
@@ -332,26 +339,27 @@ void svm_decode(struct virt_vcpu *v, struct vm_exit *e)
 	const struct vmcb *vmcb = vmcb_of(v);
 	const struct exit_code *entry = find_code(vmcb->exit_code);
 
+	v->rflags = vmcb->rflags;
+	v->cr8 = vmcb->int_control & V_TPR & 15;
+	v->quiet =
+		!(vmcb->rflags & (RFLAGS_RF | RFLAGS_TF)) && !(vmcb->int_state & INT_STATE_SHADOW);
 	e->raw = vmcb->exit_code;
 	e->info1 = vmcb->exit_info1;
 	e->info2 = vmcb->exit_info2;
 	e->reason = entry ? entry->reason : EXIT_UNKNOWN;
-	e->insn_bytes_len = 0;
 	e->insn_len = 0;
-	/* APM vol. 2, "State Saved on Exit": nRIP is written for instruction intercepts only. */
-	if (virt_features & VIRT_NEXT_RIP && vmcb->next_rip - v->rip <= 15)
-		e->insn_len = vmcb->next_rip - v->rip;
-	e->code.known = !e->insn_len;
-	if (!e->insn_len) {
-		e->code.cs_base = vmcb->cs.base;
-		e->code.cs_attr = vmcb->cs.attr;
-		e->code.cr0 = vmcb->cr0;
-		e->code.cr3 = vmcb->cr3;
-		e->code.efer = vmcb->efer;
-	}
-	v->quiet =
-		!(vmcb->rflags & (RFLAGS_RF | RFLAGS_TF)) && !(vmcb->int_state & INT_STATE_SHADOW);
+	e->insn_bytes_len = 0;
+	e->code.known = false;
 	e->vectoring.type = EVENT_NONE;
-	if (e->reason != EXIT_CPUID || vmcb->exit_int_info & VMCB_EVENT_VALID)
-		decode_rest(v, e);
+	/* APM vol. 2, "State Saved on Exit": nRIP is written for instruction intercepts only. */
+	if (e->reason == EXIT_IO)
+		decode_io(vmcb, e);
+	else if (virt_features & VIRT_NEXT_RIP && vmcb->next_rip - v->rip <= 15)
+		e->insn_len = vmcb->next_rip - v->rip;
+	if (!e->insn_len)
+		decode_code(vmcb, &e->code);
+	if (unlikely(vmcb->exit_int_info & VMCB_EVENT_VALID))
+		svm_decode_vectoring(v, &e->vectoring);
+	if (!(PLAIN_REASONS >> e->reason & 1))
+		decode_details(v, e);
 }

@@ -6,6 +6,10 @@
 #include "arch-x86/virt.h"
 #include "svm/vmcb.h"
 
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define noinline    __attribute__((noinline))
+
 /*
  * virt_vcpu.dirty: the low bits are those of the VMCB clean field, set when a field of the group
  * was written; above them:
@@ -80,6 +84,7 @@ void svm_nmi_iret(struct virt_vcpu *v, struct vm_exit *e);
 /* run.c */
 void svm_load(struct virt_vcpu *v, struct cpu *cpu);
 void svm_put(struct virt_vcpu *v);
+void svm_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu);
 void svm_run(struct virt_vcpu *v, struct vm_exit *e);
 void svm_take_nmi(struct cpu *cpu, bool sleep);
 /* Makes the VMCB's VMLOAD group current when it is still on the processor. */

@@ -101,6 +101,7 @@ void svm_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
 	case VREG_CR8:
 		VMCB_SET(v, int_control, (vmcb->int_control & ~(u64)V_TPR) | (value & 15),
 			 CLEAN_TPR);
+		v->cr8 = value & 15;
 		return;
 	case VREG_EFER:
 		VMCB_SET(v, efer, value | EFER_SVME, CLEAN_CRX);
@@ -117,8 +118,10 @@ void svm_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
 		return;
 	default:
 		CHECK(reg < VREG_COUNT);
-		if (reg == VREG_RFLAGS)
+		if (reg == VREG_RFLAGS) {
 			v->quiet = false;
+			v->rflags = value;
+		}
 		if (plain_regs[reg].extra)
 			svm_save_extra(v);
 		field = plain_field(v, &plain_regs[reg]);

@@ -7,8 +7,6 @@
 #include "arch-x86/log.h"
 #include "svm/internal.h"
 
-#define unlikely(x) __builtin_expect(!!(x), 0)
-
 void svm_save_extra(struct virt_vcpu *v)
 {
 	if (!v->loaded || v->extra_saved)
@@ -47,11 +45,10 @@ static void drop_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
 	cpu->dr_owner = NULL;
 }
 
-void svm_load(struct virt_vcpu *v, struct cpu *cpu)
+static inline void load(struct virt_vcpu *v, struct cpu *cpu)
 {
-	CHECK(!cpu->loaded);
 	/* APM vol. 2, "VMCB Clean Field": a VMCB that ran elsewhere has nothing clean here. */
-	if (v->cpu != cpu) {
+	if (unlikely(v->cpu != cpu)) {
 		v->cpu = cpu;
 		v->asid_generation = 0;
 		v->dirty |= CLEAN_ALL;
@@ -63,17 +60,36 @@ void svm_load(struct virt_vcpu *v, struct cpu *cpu)
 	cpu->loaded = v;
 }
 
+static inline void put(struct virt_vcpu *v, struct cpu *cpu)
+{
+	CHECK(cpu->loaded == v);
+	if (!v->extra_saved)
+		vmsave(v->hw_hpa);
+	v->extra_saved = true;
+	/* A child may next run on another CPU, or never: its DRs must not stay behind here. */
+	if (unlikely(cpu->dr_owner == v) && v->vm->kind == VIRT_CHILD)
+		drop_debug_registers(v, cpu);
+	v->loaded = false;
+}
+
+void svm_load(struct virt_vcpu *v, struct cpu *cpu)
+{
+	CHECK(!cpu->loaded);
+	load(v, cpu);
+}
+
 void svm_put(struct virt_vcpu *v)
 {
 	struct cpu *cpu = v->cpu;
 
-	CHECK(v->loaded && cpu->loaded == v);
-	svm_save_extra(v);
-	/* A child may next run on another CPU, or never: its DRs must not stay behind here. */
-	if (cpu->dr_owner == v && v->vm->kind == VIRT_CHILD)
-		drop_debug_registers(v, cpu);
-	v->loaded = false;
+	put(v, cpu);
 	cpu->loaded = NULL;
+}
+
+void svm_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu)
+{
+	put(from, cpu);
+	load(to, cpu);
 }
 
 /*
@@ -99,9 +115,9 @@ static void prepare_translations(struct virt_vcpu *v, struct cpu *cpu)
 {
 	struct vmcb *vmcb = vmcb_of(v);
 	u64 generation = __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE);
-	bool stale = v->flush || generation != v->slat_generation_seen;
 
-	if (v->asid_generation == cpu->asid_generation && !stale)
+	if (likely(v->asid_generation == cpu->asid_generation &&
+		   generation == v->slat_generation_seen && !v->flush))
 		return;
 	if (v->asid_generation == cpu->asid_generation && virt_features & VIRT_FLUSH_BY_ASID)
 		vmcb->tlb_control = TLB_FLUSH_ASID;
@@ -109,15 +125,44 @@ static void prepare_translations(struct virt_vcpu *v, struct cpu *cpu)
 		vmcb->tlb_control = new_asid(v, cpu);
 	v->slat_generation_seen = generation;
 	v->flush = false;
+	v->once = true;
 }
 
-static void prepare_clean_bits(struct virt_vcpu *v)
+/*
+ * What an entry seldom needs beside the registers. VMCB fields that count for this entry alone are
+ * taken back in settle_rare().
+ */
+static noinline void prepare_rare(struct virt_vcpu *v)
 {
 	struct vmcb *vmcb = vmcb_of(v);
-	u32 clean = CLEAN_ALL & ~v->dirty;
 
-	if (vmcb->clean != clean)
-		vmcb->clean = clean;
+	if (v->nmi_window)
+		svm_nmi_prepare(v);
+	if (v->dirty & DIRTY_EXTRA)
+		vmload(v->hw_hpa);
+	if (virt_features & VIRT_CLEAN_BITS)
+		vmcb->clean = CLEAN_ALL & ~v->dirty;
+	if (virt_check_entry)
+		svm_check_before(v);
+	v->dirty = 0;
+	v->once = true;
+}
+
+static noinline void settle_rare(struct virt_vcpu *v, struct vm_exit *e)
+{
+	struct vmcb *vmcb = vmcb_of(v);
+
+	if (v->once) {
+		vmcb->tlb_control = TLB_KEEP;
+		vmcb->event_inject = 0;
+		vmcb->clean = virt_features & VIRT_CLEAN_BITS ? CLEAN_ALL : 0;
+		v->soft_len = 0;
+		v->once = false;
+	}
+	if (v->virq_event)
+		svm_virq_settle(v, e);
+	if (v->stepping || v->nmi_state == NMI_IRET)
+		svm_nmi_settle(v, e);
 }
 
 void svm_run(struct virt_vcpu *v, struct vm_exit *e)
@@ -128,35 +173,21 @@ void svm_run(struct virt_vcpu *v, struct vm_exit *e)
 	vmcb->rax = v->gpr[GPR_RAX];
 	vmcb->rsp = v->gpr[GPR_RSP];
 	vmcb->rip = v->rip;
-	if (unlikely(v->nmi_window))
-		svm_nmi_prepare(v);
 	if (unlikely(v->dr_live && cpu->dr_owner != v))
 		take_debug_registers(v, cpu);
-	if (unlikely(v->dirty & DIRTY_EXTRA))
-		vmload(v->hw_hpa);
-	v->extra_saved = false;
 	prepare_translations(v, cpu);
-	if (virt_features & VIRT_CLEAN_BITS)
-		prepare_clean_bits(v);
-	if (unlikely(virt_check_entry))
-		svm_check_before(v);
-	v->dirty = 0;
+	if (unlikely(v->dirty | v->rare | virt_check_entry))
+		prepare_rare(v);
+	v->extra_saved = false;
 	svm_enter(v, v->hw_hpa, svm_features.rsb_fill);
-	if (unlikely(virt_check_entry))
-		svm_check_after(v);
 	v->gpr[GPR_RAX] = vmcb->rax;
 	v->gpr[GPR_RSP] = vmcb->rsp;
 	v->rip = vmcb->rip;
-	if (unlikely(vmcb->tlb_control))
-		vmcb->tlb_control = TLB_KEEP;
-	if (unlikely(vmcb->event_inject))
-		vmcb->event_inject = 0;
+	if (unlikely(virt_check_entry))
+		svm_check_after(v);
 	svm_decode(v, e);
-	v->soft_len = 0;
-	if (unlikely(v->virq_event))
-		svm_virq_settle(v, e);
-	if (unlikely(v->stepping || v->nmi_state == NMI_IRET))
-		svm_nmi_settle(v, e);
+	if (unlikely(v->rare | v->virq_event))
+		settle_rare(v, e);
 }
 
 /*

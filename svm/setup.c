@@ -81,7 +81,7 @@ static void read_features(u64 *features)
 	u32 edx = cpuid(0x8000000a, 0).edx;
 	u32 speculation = cpuid(0x80000008, 0).ebx;
 
-	*features = 0;
+	*features = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG;
 	for (size_t i = 0; i < ARRAY_SIZE(map); i++)
 		if (edx & map[i].cpuid)
 			*features |= map[i].feature;
@@ -247,6 +247,7 @@ const struct virt_ops svm_ops = {
 	.vcpu_init = svm_vcpu_init,
 	.load = svm_load,
 	.put = svm_put,
+	.swap = svm_swap,
 	.run = svm_run,
 	.get = svm_get,
 	.set = svm_set,

@@ -302,6 +302,12 @@ static void fake_put(struct virt_vcpu *v)
 	v->cpu->loaded = NULL;
 }
 
+static void fake_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu)
+{
+	fake_put(from);
+	fake_load(to, cpu);
+}
+
 /* What hardware would do, or refuse, with the event that this entry carries. */
 static void deliver(struct virt_vcpu *v, struct fake_vcpu *f)
 {
@@ -453,6 +459,7 @@ const struct virt_ops fake_virt_ops = {
 	.vcpu_init = fake_vcpu_init,
 	.load = fake_load,
 	.put = fake_put,
+	.swap = fake_swap,
 	.run = fake_run_once,
 	.get = fake_get,
 	.set = fake_set,
