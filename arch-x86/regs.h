@@ -121,6 +121,12 @@ enum dr7 {
 #define DR7_INIT   0x400ull
 #define DR7_ENABLE 0xffull /* L0 to G3 */
 
+/* SDM vol. 3, "IA32_DEBUGCTL MSR". */
+enum debugctl {
+	DEBUGCTL_LBR = BIT(0),
+	DEBUGCTL_BTF = BIT(1), /* RFLAGS.TF: single-step on branches only */
+};
+
 /* SDM vol. 1, "XSAVE-Supported Features and State-Component Bitmaps". */
 enum xcr0 {
 	XCR0_X87 = BIT(0),

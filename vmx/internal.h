@@ -25,8 +25,9 @@ struct vmx_vcpu {
 	struct virt_vcpu *v;
 	u64 rip, rsp;		  /* as the VMCS has them */
 	u64 host_rsp;		  /* in its host-state area; entry.asm writes it when it changed */
-	u64 cr2;		  /* the guest's; on the processor while the guest runs */
-	u64 dr6;		  /* the guest's; on the processor while it is loaded and dr_live */
+	struct virt_event event;  /* that the next entry delivers, while `injected` */
+	u64 cr2;		  /* the guest's; on the processor while it is loaded */
+	u64 dr6;		  /* the guest's; on the processor while it is cpu->dr_owner */
 	u64 msrs[SWITCHED_COUNT]; /* the guest's; on the processor while it is loaded */
 	u64 eptp;
 	u32 pin, cpu, cpu2, exit, entry; /* the controls in the VMCS */
@@ -55,10 +56,18 @@ struct vmx_cpu_features {
 	u64 cr4_fixed1, cr4_fixed0;
 	u64 ept_vpid; /* enum ept_vpid_cap */
 	u64 misc;     /* IA32_VMX_MISC */
-	bool tpr_shadow, virtual_nmis, vpid, invpcid, rdtscp, xsaves, user_wait, ept_ad;
+	bool true_controls;
+	bool insn_info_io;   /* the instruction information of INS and OUTS is there */
+	bool any_error_code; /* bit 56: any exception may be injected with an error code */
+	bool rsb_fill;	     /* the return predictor must be refilled after an exit */
 	u8 physical_bits;
 };
 extern struct vmx_cpu_features vmx_features;
+
+enum invalidation { /* SDM vol. 3, "INVEPT", "INVVPID": types */
+		    INVALIDATE_SINGLE = 1,
+		    INVALIDATE_ALL = 2,
+};
 
 /* A control word with the bits that the processor demands. */
 static inline u32 vmx_adjust(const struct vmx_allowed *allowed, u32 value)
@@ -151,6 +160,6 @@ extern const char vmx_check_begin[],
 	vmx_check_end[]; /* between the look at `flags` and the entry */
 /* NMIs are blocked after one has ended a guest's run: an IRET opens them. */
 void vmx_open_nmi(void);
-/* The same, then HLT until an NMI. */
-void vmx_sleep_nmi(void);
+/* The same, then HLT until an NMI, unless `flags` has CPU_ROOT_NMI set. */
+void vmx_sleep_nmi(const u8 *flags);
 extern const char vmx_sleep_begin[], vmx_sleep_end[];

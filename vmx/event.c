@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* Event injection, interrupt and NMI windows, and events whose delivery an exit cut short. */
+#include "arch-x86/log.h"
+#include "arch-x86/regs.h"
+#include "vmx/internal.h"
+
+void vmx_intercept(struct virt_vcpu *v, u32 set)
+{
+	const struct vmx_vcpu *x = vmx_of(v);
+	bool child = v->vm->kind == VIRT_CHILD;
+	u32 cpu = x->cpu & ~(CPU_INTR_WINDOW | CPU_NMI_WINDOW | CPU_MOV_DR | CPU_CR8_LOAD);
+	u32 exceptions = x->exceptions & ~(BIT(VECTOR_BP) | BIT(VECTOR_UD));
+
+	v->intercept_set = set;
+	v->nmi_window = set & INTERCEPT_NMI_WINDOW;
+	if (set & INTERCEPT_INTR_WINDOW)
+		cpu |= CPU_INTR_WINDOW;
+	if (v->nmi_window)
+		cpu |= CPU_NMI_WINDOW;
+	/* A child's DRs are on the processor only while dr_live: else it would see others'. */
+	if (set & INTERCEPT_MOV_DR || (child && !v->dr_live))
+		cpu |= CPU_MOV_DR;
+	/* Without a TPR shadow a child's CR8 would be the processor's own. */
+	if (set & INTERCEPT_CR8_WRITE || (child && !x->virtual_apic))
+		cpu |= CPU_CR8_LOAD;
+	if (set & INTERCEPT_BP)
+		exceptions |= BIT(VECTOR_BP);
+	if (set & INTERCEPT_UD)
+		exceptions |= BIT(VECTOR_UD);
+	if (!child) {
+		cpu = set & INTERCEPT_HLT ? cpu | CPU_HLT : cpu & ~CPU_HLT;
+		exceptions &= ~BIT(VECTOR_DB);
+		if (set & INTERCEPT_DB)
+			exceptions |= BIT(VECTOR_DB);
+	}
+	VMX_CONTROL(v, cpu, VMCS_CPU_CONTROLS, cpu);
+	VMX_CONTROL(v, exceptions, VMCS_EXCEPTION_BITMAP, exceptions);
+}
+
+/* Events whose handlers return behind the instruction: INT n, INT3, INTO. */
+static bool is_soft(const struct virt_event *event)
+{
+	return event->type == EVENT_SOFT_INTR ||
+	       (event->type == EVENT_EXCEPTION &&
+		(event->vector == VECTOR_BP || event->vector == VECTOR_OF));
+}
+
+static u32 encode_event(const struct virt_event *event)
+{
+	static const u32 types[] = {
+		[EVENT_INTR] = INTR_TYPE_EXTERNAL,
+		[EVENT_NMI] = INTR_TYPE_NMI,
+		[EVENT_EXCEPTION] = INTR_TYPE_HARD_EXCEPTION,
+		[EVENT_SOFT_INTR] = INTR_TYPE_SOFT_INTR,
+	};
+	u32 info = INTR_VALID | event->vector;
+
+	if (event->type == EVENT_EXCEPTION && is_soft(event))
+		return info | INTR_TYPE_SOFT_EXCEPTION;
+	return info | types[event->type];
+}
+
+/*
+ * SDM vol. 3, "VM-Entry Control Fields": without IA32_VMX_BASIC[56] the entry refuses an error
+ * code with any other vector.
+ */
+static bool takes_error(u8 vector)
+{
+	const u32 vectors = BIT(VECTOR_DF) | BIT(VECTOR_TS) | BIT(VECTOR_NP) | BIT(VECTOR_SS) |
+			    BIT(VECTOR_GP) | BIT(VECTOR_PF) | BIT(VECTOR_AC);
+
+	return vmx_features.any_error_code || vectors >> (vector & 31) & 1;
+}
+
+/*
+ * SDM vol. 3, "Event Injection". The processor clears the field's valid bit at the next exit, and
+ * blocks virtual NMIs itself when it delivers one. A soft event pushes RIP plus insn_len.
+ */
+void vmx_inject(struct virt_vcpu *v, const struct virt_event *event)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	u32 info;
+
+	CHECK(event->type <= EVENT_SOFT_INTR);
+	if (event->type == EVENT_NONE && !x->injected)
+		return;
+	vmx_current(v);
+	x->injected = event->type != EVENT_NONE;
+	x->event = *event;
+	if (!x->injected) {
+		vmwrite(VMCS_ENTRY_INTR_INFO, 0);
+		return;
+	}
+	info = encode_event(event);
+	if (event->has_error && takes_error(event->vector)) {
+		info |= INTR_HAS_ERROR;
+		vmwrite(VMCS_ENTRY_ERROR_CODE, event->error);
+	}
+	if (is_soft(event))
+		vmwrite(VMCS_ENTRY_INSN_LEN, event->insn_len);
+	vmwrite(VMCS_ENTRY_INTR_INFO, info);
+}
+
+/*
+ * SDM vol. 3, "Information for VM Exits That Occur During Event Delivery". A software interrupt or
+ * INT1, INT3, INTO of the guest's own is not given back: RIP still stands at the instruction, which
+ * is simply executed again. One that we injected is, since that instruction may not be in memory.
+ */
+void vmx_decode_vectoring(struct virt_vcpu *v, struct virt_event *event)
+{
+	const struct vmx_vcpu *x = vmx_of(v);
+	u32 info = vmread(VMCS_VECTORING_INFO);
+	u32 state;
+
+	*event = (struct virt_event){.type = EVENT_NONE};
+	if (!(info & INTR_VALID))
+		return;
+	event->vector = info;
+	event->has_error = info & INTR_HAS_ERROR;
+	if (event->has_error)
+		event->error = vmread(VMCS_VECTORING_ERROR);
+	switch (info & INTR_TYPE) {
+	case INTR_TYPE_EXTERNAL:
+		event->type = EVENT_INTR;
+		break;
+	case INTR_TYPE_NMI:
+		event->type = EVENT_NMI;
+		/* Not delivered, so not masked: the injection again will mask. */
+		state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+		vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state & ~(u32)BLOCKED_BY_NMI);
+		break;
+	case INTR_TYPE_HARD_EXCEPTION:
+		event->type = EVENT_EXCEPTION;
+		break;
+	case INTR_TYPE_SOFT_INTR:
+	case INTR_TYPE_SOFT_EXCEPTION:
+		if (!x->injected || !is_soft(&x->event))
+			break;
+		event->type = (info & INTR_TYPE) == INTR_TYPE_SOFT_INTR ? EVENT_SOFT_INTR
+									: EVENT_EXCEPTION;
+		event->insn_len = vmread(VMCS_EXIT_INSN_LEN);
+		break;
+	}
+}
+
+/*
+ * SDM vol. 3, "Checks on Guest Non-Register State": blocking by STI needs RFLAGS.IF; with blocking
+ * by STI or MOV SS, or halted, BS among the pending debug exceptions must say whether a single step
+ * is due. Root may have changed the flags since the exit.
+ */
+void vmx_debug_prepare(struct virt_vcpu *v)
+{
+	u32 state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+	u64 rflags = vmread(VMCS_GUEST_RFLAGS);
+	u64 pending, due = 0;
+
+	if (state & BLOCKED_BY_STI && !(rflags & RFLAGS_IF)) {
+		state = (state & ~(u32)BLOCKED_BY_STI) | BLOCKED_BY_MOV_SS;
+		vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state);
+	}
+	if (!(state & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) &&
+	    vmread(VMCS_GUEST_ACTIVITY) != ACTIVITY_HLT)
+		return;
+	if (rflags & RFLAGS_TF && !(vmread(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF))
+		due = DR6_BS;
+	pending = vmread(VMCS_GUEST_PENDING_DEBUG);
+	if ((pending & DR6_BS) != due)
+		vmwrite(VMCS_GUEST_PENDING_DEBUG, pending ^ DR6_BS);
+}
