@@ -203,6 +203,12 @@ int control_write(struct vcpu *vcpu, u32 nr, u64 value)
 	}
 }
 
+/* SDM vol. 2, "LMSW": loads PE, MP, EM, TS and cannot clear PE. */
+int control_lmsw(struct vcpu *vcpu, u64 word)
+{
+	return write_cr0(vcpu, (get(vcpu, VREG_CR0) & ~0xeull) | (word & 0xf));
+}
+
 int control_read(struct vcpu *vcpu, u32 nr, u64 *value)
 {
 	static const s8 regs[9] = {VREG_CR0, -1, VREG_CR2, VREG_CR3, VREG_CR4,
@@ -253,6 +259,14 @@ static u32 modrm_rm(const struct insn *insn)
 	return (insn->modrm & 7) | (insn->rex & 1) << 3;
 }
 
+/* LMSW and SMSW with a memory operand. */
+static bool machine_word_in_memory(const struct insn *insn)
+{
+	u32 op = insn->modrm >> 3 & 7;
+
+	return insn->map == 1 && insn->opcode == 0x01 && insn->modrm < 0xc0 && (op == 4 || op == 6);
+}
+
 /* False: none of MOV CR, MOV DR, CLTS, and LMSW and SMSW with a register. */
 static bool classify(const struct insn *insn, struct access *a)
 {
@@ -275,13 +289,12 @@ static bool classify(const struct insn *insn, struct access *a)
 	return insn->modrm >= 0xc0 && (a->write || (insn->modrm >> 3 & 7) == 4);
 }
 
-/* SDM vol. 2, "LMSW": loads PE, MP, EM, TS and cannot clear PE. */
 static int machine_word(struct vcpu *vcpu, const struct access *a, u32 operand_size)
 {
 	u64 cr0 = get(vcpu, VREG_CR0), *gpr = &vcpu->v.gpr[a->gpr];
 
 	if (a->write)
-		return write_cr0(vcpu, (cr0 & ~0xeull) | (*gpr & 0xf));
+		return control_lmsw(vcpu, *gpr);
 	if (operand_size == 2)
 		*gpr = (*gpr & ~0xffffull) | (cr0 & 0xffff);
 	else
@@ -330,7 +343,11 @@ int control_exit(struct vcpu *vcpu, const struct vm_exit *e)
 		count = vcpu_fetch(vcpu, e, bytes);
 		if (!count)
 			return run_fetch_failed(vcpu, e);
-		if (insn_decode(&insn, bytes, count, mode) || !classify(&insn, &a))
+		if (insn_decode(&insn, bytes, count, mode))
+			return run_internal_error(vcpu, INTERNAL_EMULATION, e);
+		if (machine_word_in_memory(&insn))
+			return run_emulate(vcpu, e);
+		if (!classify(&insn, &a))
 			return run_internal_error(vcpu, INTERNAL_EMULATION, e);
 	}
 	if (a.clear_ts)

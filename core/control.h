@@ -11,6 +11,8 @@ bool cr4_valid(const struct vcpu *vcpu, u64 cr4);
 int control_set_efer(struct vcpu *vcpu, u64 efer, bool by_host);
 /* MOV to CR0, CR3, CR4, CR8. 0; -EINVAL: #GP; -EPERM: #UD; -EFAULT: exit.memory is filled. */
 int control_write(struct vcpu *vcpu, u32 nr, u64 value);
+/* LMSW: the low four bits of `word`. As control_write(vcpu, 0, ...). */
+int control_lmsw(struct vcpu *vcpu, u64 word);
 /* MOV from; -EPERM: #UD. */
 int control_read(struct vcpu *vcpu, u32 nr, u64 *value);
 /* XSETBV. 0; -EINVAL: #GP. */

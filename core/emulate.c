@@ -5,6 +5,7 @@
  * registers.
  */
 #include "arch-x86/regs.h"
+#include "core/control.h"
 #include "core/emulate_alu.h"
 #include "core/emulate_context.h"
 #include "core/vm.h"
@@ -458,6 +459,33 @@ static enum stop store_segment(struct context *c)
 	return operand_write(c, 2, s.selector);
 }
 
+/* LMSW and SMSW. The operand has 16 bits whatever the operand size. */
+static enum stop machine_word(struct context *c)
+{
+	u64 word;
+	enum stop stop;
+
+	if (group_op(c) == 4) {
+		if (c->cpl && c->walk.cr4 & CR4_UMIP)
+			return raise_error(c, VECTOR_GP, 0);
+		return operand_write(c, 2, c->walk.cr0 & 0xffff);
+	}
+	if (group_op(c) != 6)
+		return STOP_UNKNOWN;
+	if (c->cpl)
+		return raise_error(c, VECTOR_GP, 0);
+	stop = operand_read(c, 2, &word);
+	if (stop)
+		return stop;
+	switch (control_lmsw(c->vcpu, word)) {
+	case 0:
+		return GO;
+	case -EFAULT:
+		return STOP_MEMORY;
+	}
+	return raise_error(c, VECTOR_GP, 0);
+}
+
 /* ---- stack and branches --------------------------------------------------------------------- */
 
 static u32 stack_width(struct context *c)
@@ -676,6 +704,8 @@ static enum stop execute_two_byte(struct context *c)
 	const struct insn *insn = c->insn;
 
 	switch (insn->opcode) {
+	case 0x01:
+		return machine_word(c);
 	case 0x40 ... 0x4f:
 		return load_conditional(c);
 	case 0x90 ... 0x9f:

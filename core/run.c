@@ -233,20 +233,27 @@ static int exit_exception(struct vcpu *vcpu, const struct vm_exit *e)
 	return RUN_CONTINUE;
 }
 
-static int exit_mmio(struct vcpu *vcpu, const struct vm_exit *e)
+int run_emulate(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	int outcome;
 
-	/* The event would be lost, or delivered twice: KVM gives up here as well. */
-	if (e->vectoring.type != EVENT_NONE)
-		return run_internal_error(vcpu, INTERNAL_DELIVERY_EV, e);
 	vcpu->fetch_error = 0;
-	if (e->slat.table_walk)
-		return run_internal_error(vcpu, INTERNAL_EMULATION, e);
 	control_cr8_from_guest(vcpu);
 	outcome = emulated(vcpu, emulate(vcpu, e));
 	control_cr8_to_guest(vcpu);
 	return outcome;
+}
+
+static int exit_mmio(struct vcpu *vcpu, const struct vm_exit *e)
+{
+	/* The event would be lost, or delivered twice: KVM gives up here as well. */
+	if (e->vectoring.type != EVENT_NONE)
+		return run_internal_error(vcpu, INTERNAL_DELIVERY_EV, e);
+	if (e->slat.table_walk) {
+		vcpu->fetch_error = 0;
+		return run_internal_error(vcpu, INTERNAL_EMULATION, e);
+	}
+	return run_emulate(vcpu, e);
 }
 
 static int exit_slat(struct vcpu *vcpu, const struct vm_exit *e)

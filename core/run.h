@@ -11,6 +11,8 @@
 int run_internal_error(struct vcpu *vcpu, enum internal_suberror suberror, const struct vm_exit *e);
 /* After vcpu_fetch() or vcpu_insn_length() returned 0. */
 int run_fetch_failed(struct vcpu *vcpu, const struct vm_exit *e);
+/* Emulates the instruction at CS:RIP, whose memory operand may be MMIO. */
+int run_emulate(struct vcpu *vcpu, const struct vm_exit *e);
 /* 0 and negative errno of an instruction's rules become: skip, #GP, #UD, a page fault to map. */
 int run_settle(struct vcpu *vcpu, int error, u32 length);
 

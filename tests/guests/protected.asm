@@ -59,6 +59,16 @@
 	cmp al, 8
 	check "LMSW sets TS"
 	clts
+	push dword 5
+	lmsw [esp]
+	smsw [esp]
+	pop ebx
+	mov eax, cr0
+	xor ebx, eax
+	and eax, ~4
+	mov cr0, eax
+	cmp bx, 0
+	check "LMSW and SMSW with memory"
 	faults 13, "CR0.PG without PE: #GP"
 	mov eax, 0x80000000
 	mov cr0, eax

@@ -206,10 +206,59 @@ static void machine_status_word(void **state)
 	vcpu->v.gpr[GPR_RDX] = ~0ull;
 	run_exit(e);
 	assert_int_equal(vcpu->v.gpr[GPR_RDX], ~0xffffull | (reg(VREG_CR0) & 0xffff));
+}
+
+/* The operand has 16 bits, in RAM or in a device of the VMM. */
+static void machine_status_word_in_memory(void **state)
+{
+	struct vm_exit e = {.reason = EXIT_CR_OTHER};
+	u32 *word = guest_at(0x3000);
+
+	set_reg(VREG_CR0, CR0_PE | CR0_ET | CR0_TS);
+	*word = 0xabcdfff7;
+	vcpu->v.gpr[GPR_RAX] = 0x3000;
 	code("\x0f\x01\x30", 3); /* lmsw [eax] */
+	run_exit(e);
+	assert_int_equal(reg(VREG_CR0), CR0_PE | CR0_ET | CR0_MP | CR0_EM);
+	assert_int_equal(vcpu->v.rip, CODE + 3);
+	code("\x0f\x01\x20", 3); /* smsw [eax] */
+	run_exit(e);
+	assert_int_equal(*word, 0xabcd0000 | (reg(VREG_CR0) & 0xffff));
+	vcpu->v.gpr[GPR_RAX] = 0xfee00000;
+	code("\x0f\x01\x30", 3);
 	fake_push_exit(&e);
 	assert_int_equal(run(), RUN_USER);
-	assert_int_equal(vcpu->exit.reason, USER_INTERNAL_ERROR);
+	assert_int_equal(vcpu->exit.reason, USER_MMIO);
+	assert_int_equal(vcpu->exit.mmio.length, 2);
+	vcpu->exit.mmio.data[0] = CR0_TS | CR0_PE;
+	vcpu->exit.mmio.data[1] = 0xff;
+	vcpu_complete_exit(vcpu);
+	assert_int_equal(reg(VREG_CR0), CR0_PE | CR0_ET | CR0_TS);
+}
+
+/* The processor checks the privilege first, but another vCPU may have swapped the instruction. */
+static void machine_status_word_of_an_application(void **state)
+{
+	struct vm_exit e = {.reason = EXIT_CR_OTHER};
+	u64 cr0 = CR0_PE | CR0_ET;
+
+	mode_cpl(3);
+	set_reg(VREG_CR0, cr0);
+	*(u16 *)guest_at(0x3000) = 0xf;
+	vcpu->v.gpr[GPR_RAX] = 0x3000;
+	code("\x0f\x01\x30", 3);
+	run_exit(e);
+	assert_exception(VECTOR_GP);
+	assert_int_equal(reg(VREG_CR0), cr0);
+	code("\x0f\x01\x20", 3);
+	run_exit(e);
+	assert_int_equal(*(u16 *)guest_at(0x3000), cr0);
+	set_reg(VREG_CR4, CR4_UMIP);
+	*(u16 *)guest_at(0x3000) = 0xf;
+	code("\x0f\x01\x20", 3);
+	run_exit(e);
+	assert_exception(VECTOR_GP);
+	assert_int_equal(*(u16 *)guest_at(0x3000), 0xf);
 }
 
 static void a_fetch_that_fails(void **state)
@@ -235,6 +284,8 @@ int main(void)
 		cmocka_unit_test_setup(moves_with_decode_assists, setup),
 		cmocka_unit_test_setup(moves_without, setup),
 		cmocka_unit_test_setup(machine_status_word, setup),
+		cmocka_unit_test_setup(machine_status_word_in_memory, setup),
+		cmocka_unit_test_setup(machine_status_word_of_an_application, setup),
 		cmocka_unit_test_setup(a_fetch_that_fails, setup),
 	};
 

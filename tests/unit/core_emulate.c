@@ -205,6 +205,13 @@ int guest_walk(struct guest_mem *mem, const struct walk_state *state, gva_t gva,
 	return m.kind[page] == PAGE_NO_TABLE ? -EFAULT : 0;
 }
 
+/* LMSW is tested with what it does: core_control. */
+int control_lmsw(struct vcpu *vcpu, u64 word)
+{
+	fail();
+	return 0;
+}
+
 void *guest_ptr(struct guest_mem *mem, gpa_t gpa, u64 *length, bool write)
 {
 	u64 page = page_of(gpa.v);
