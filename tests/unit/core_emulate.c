@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -1728,6 +1729,7 @@ static void test_branch(void **state)
 /* The other CPU: increments until told to stop, so that all turns of the emulator meet it. */
 static struct {
 	u32 *counter, increments, stop;
+	cpu_set_t allowed;
 } other;
 
 static void *increment(void *argument)
@@ -1739,16 +1741,35 @@ static void *increment(void *argument)
 	return NULL;
 }
 
+/* On a busy machine the scheduler would leave both on one CPU, where they hardly ever meet. */
+static void pin(pthread_t thread, const cpu_set_t *allowed, u32 number)
+{
+	cpu_set_t one;
+
+	for (u32 i = 0; i < CPU_SETSIZE; i++) {
+		if (!CPU_ISSET(i, allowed) || number--)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(i, &one);
+		pthread_setaffinity_np(thread, sizeof(one), &one);
+		return;
+	}
+}
+
 static void other_start(pthread_t *thread, void *counter)
 {
 	other = (typeof(other)){.counter = counter};
+	sched_getaffinity(0, sizeof(other.allowed), &other.allowed);
 	assert_int_equal(pthread_create(thread, NULL, increment, NULL), 0);
+	pin(pthread_self(), &other.allowed, 0);
+	pin(*thread, &other.allowed, 1);
 }
 
 static void other_stop(pthread_t thread)
 {
 	__atomic_store_n(&other.stop, 1, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
+	sched_setaffinity(0, sizeof(other.allowed), &other.allowed);
 }
 
 /* LOCK INC in the emulator against LOCK INC on the other CPU: none is lost. */
