@@ -3,6 +3,7 @@
 #pragma once
 
 #include "arch-x86/cpu.h"
+#include "arch-x86/dump.h"
 #include "arch-x86/virt.h"
 #include "svm/vmcb.h"
 
@@ -44,6 +45,7 @@ static inline struct vmcb *vmcb_of(const struct virt_vcpu *v)
 struct svm_cpu_features {
 	bool lbr_virt;
 	bool rsb_fill; /* the return predictor must be refilled after an exit */
+	bool dr_mask;  /* there are DR0_ADDR_MASK to DR3_ADDR_MASK */
 	u8 physical_bits;
 };
 extern struct svm_cpu_features svm_features;
@@ -92,9 +94,8 @@ void svm_save_extra(struct virt_vcpu *v);
 
 /* dump.c */
 void svm_dump(struct virt_vcpu *v);
-/* Bit n set: entry rule n of the table is broken. */
-u64 svm_broken_rules(const struct vmcb *vmcb);
-const char *svm_rule_words(u32 rule); /* NULL: no such rule */
+/* The manual's rules for an entry that the VMCB breaks. */
+void svm_broken_rules(const struct vmcb *vmcb, struct rules *r);
 /* check=entry: clean-bit groups that are not dirty but differ from the VMCB after its last exit. */
 u32 svm_wrongly_clean(struct virt_vcpu *v);
 /* check=entry, before VMRUN: panics on a group marked clean that changed, logs broken rules. */
