@@ -31,7 +31,8 @@ struct cpu {
 	struct virt_vcpu *loaded;   /* whose extra state the processor holds */
 	struct virt_vcpu *current;  /* VMX: whose VMCS is current; NULL: nobody's */
 	struct virt_vcpu *dr_owner; /* whose DR0 to DR3 it holds; NULL: nobody's */
-	u32 last_vm;		    /* number of the VM whose child ran here last; 0: none yet */
+	u32 dr_mask[4]; /* SVM: the management guest's DRn_ADDR_MASK, while a child has DR0-3 */
+	u32 last_vm;	/* number of the VM whose child ran here last; 0: none yet */
 	u64 asid_generation;
 	u32 asid_next, asid_count;
 	u64 management_generation_seen; /* the donation epoch this CPU has flushed for (D6) */

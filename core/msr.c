@@ -123,9 +123,7 @@ static const struct msr_rule rules[] = {
 	{ONE(MSR_IGNNE), .kind = KIND_IGNORED},
 	{RANGE(MSR_OSVW_ID_LENGTH, MSR_OSVW_STATUS), .kind = KIND_CONST},
 	{RANGE(0xc0010200, 0xc001020b), .kind = KIND_IGNORED}, /* event counters */
-	{RANGE(MSR_DR1_ADDR_MASK, 0xc001101b), .kind = KIND_SPECIAL},
 	{RANGE(MSR_LS_CFG, 0xc0011023), .kind = KIND_IGNORED}, /* LS, IC, DC, BU_CFG */
-	{ONE(MSR_DR0_ADDR_MASK), .kind = KIND_SPECIAL},
 	{ONE(MSR_DE_CFG), .kind = KIND_IGNORED, .arg = BIT(1), .flags = FEATURE},
 	{ONE(0xc001102a), .kind = KIND_IGNORED}, /* BU_CFG2 */
 };
@@ -225,11 +223,6 @@ static u64 *mtrr_variable(struct vcpu *vcpu, u32 index)
 	return n & 1 ? &vcpu->msr.mtrr_mask[n / 2] : &vcpu->msr.mtrr_base[n / 2];
 }
 
-static u64 *dr_mask(struct vcpu *vcpu, u32 index)
-{
-	return &vcpu->msr.dr_mask[index == MSR_DR0_ADDR_MASK ? 0 : index - MSR_DR1_ADDR_MASK + 1];
-}
-
 static int read_special(struct vcpu *vcpu, u32 index, bool by_host, u64 *value)
 {
 	struct segment s;
@@ -261,10 +254,6 @@ static int read_special(struct vcpu *vcpu, u32 index, bool by_host, u64 *value)
 		return by_host || vcpu->msr.mcg_cap & MCG_CTL_P ? 0 : -EINVAL;
 	case MSR_DEBUGCTL:
 		*value = 0;
-		return 0;
-	case MSR_DR1_ADDR_MASK ... MSR_DR1_ADDR_MASK + 2:
-	case MSR_DR0_ADDR_MASK:
-		*value = *dr_mask(vcpu, index);
 		return 0;
 	case MSR_MTRR_PHYSBASE0 ... MSR_MTRR_PHYSBASE0 + 2 * MTRR_COUNT - 1:
 		*value = *mtrr_variable(vcpu, index);
@@ -414,10 +403,6 @@ static int write_special(struct vcpu *vcpu, u32 index, bool by_host, u64 value)
 		return write_tsc_aux(vcpu, value);
 	case MSR_DEBUGCTL: /* no branch trace: LBR and BTF are dropped */
 		return value & ~3ull ? -EINVAL : 0;
-	case MSR_DR1_ADDR_MASK ... MSR_DR1_ADDR_MASK + 2:
-	case MSR_DR0_ADDR_MASK:
-		/* The processor has the management guest's masks: anything else would be a lie. */
-		return value ? -EINVAL : 0;
 	case MSR_MTRR_PHYSBASE0 ... MSR_MTRR_PHYSBASE0 + 2 * MTRR_COUNT - 1:
 		return write_mtrr_variable(vcpu, index, value);
 	case MSR_MC0_CTL ... MSR_MC0_CTL + 4 * MCE_BANKS - 1:

@@ -85,7 +85,6 @@ struct vcpu_msrs {
 	u64 misc_enable, mcg_cap, mcg_status, mcg_ctl, mc[32 * 4];
 	u64 tsc_adjust, tsc_aux, xss, spec_ctrl, arch_capabilities, ucode_rev;
 	u64 bios_sign, smbase, platform_info, misc_features, power_ctl, tsc_deadline;
-	u64 dr_mask[4];
 	u64 hwcr, perf_status;
 	u64 feature_control, pred_cmd;
 	u64 perf_global; /* the management guest's, while a child runs */

@@ -5,6 +5,7 @@
  */
 #include "arch-x86/insn.h"
 #include "arch-x86/log.h"
+#include "arch-x86/msr.h"
 #include "svm/internal.h"
 
 void svm_save_extra(struct virt_vcpu *v)
@@ -13,6 +14,33 @@ void svm_save_extra(struct virt_vcpu *v)
 		return;
 	vmsave(v->hw_hpa);
 	v->extra_saved = true;
+}
+
+static const u32 mask_msrs[] = {MSR_DR0_ADDR_MASK, MSR_DR1_ADDR_MASK, MSR_DR1_ADDR_MASK + 1,
+				MSR_DR1_ADDR_MASK + 2};
+
+/*
+ * AMD's masks widen what DR0 to DR3 match (APM vol. 2, "Debug Breakpoint Address Masking"). Only
+ * the management guest has them: they are off while a child has the registers.
+ */
+static void hide_masks(struct cpu *cpu)
+{
+	if (!svm_features.dr_mask)
+		return;
+	for (u32 i = 0; i < ARRAY_SIZE(mask_msrs); i++) {
+		cpu->dr_mask[i] = rdmsr(mask_msrs[i]);
+		if (cpu->dr_mask[i])
+			wrmsr(mask_msrs[i], 0);
+	}
+}
+
+static void show_masks(struct cpu *cpu)
+{
+	if (!svm_features.dr_mask)
+		return;
+	for (u32 i = 0; i < ARRAY_SIZE(mask_msrs); i++)
+		if (cpu->dr_mask[i])
+			wrmsr(mask_msrs[i], cpu->dr_mask[i]);
 }
 
 /*
@@ -33,6 +61,8 @@ static void take_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
 	write_dr1(v->dr[1]);
 	write_dr2(v->dr[2]);
 	write_dr3(v->dr[3]);
+	if (v->vm->kind == VIRT_CHILD)
+		hide_masks(cpu);
 	cpu->dr_owner = v;
 }
 
@@ -42,6 +72,7 @@ static void drop_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
 	v->dr[1] = read_dr1();
 	v->dr[2] = read_dr2();
 	v->dr[3] = read_dr3();
+	show_masks(cpu);
 	cpu->dr_owner = NULL;
 }
 

@@ -89,6 +89,7 @@ static void read_features(u64 *features)
 		*features |= VIRT_SLAT_1G;
 	if (cpuid(0, 0).eax >= 7 && cpuid(7, 0).ebx & BIT(10))
 		*features |= VIRT_INVPCID;
+	svm_features.dr_mask = cpuid(0x80000001, 0).ecx & BIT(26);
 	svm_features.lbr_virt = edx & SVM_CPUID_LBRV;
 	/*
 	 * Where there is IBPB there is prediction to fear; "Automatic IBRS" (APM vol. 2), which

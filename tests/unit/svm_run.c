@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Entries: translations and their tags, clean bits, debug registers, check=entry. */
+#include "tests/unit/fake/fake.h"
 #include "tests/unit/svm.h"
 
 static u64 drs[4];
@@ -241,6 +242,32 @@ static void debug_registers(void **state)
 	assert_null(cpu0.dr_owner); /* the management guest's come back at its entry */
 }
 
+/* The management guest's address masks are not in force while a child has the registers. */
+static void debug_address_masks(void **state)
+{
+	static const u32 msrs[] = {0xc0011027, 0xc0011019, 0xc001101a, 0xc001101b};
+
+	vcpu.dr_live = true;
+	svm_features.dr_mask = false;
+	fake_msr_set(msrs[0], 0xfff);
+	enter();
+	assert_int_equal(fake_msr_get(msrs[0]), 0xfff); /* there are none: not touched */
+	svm_put(&vcpu);
+	svm_features.dr_mask = true;
+	for (u32 i = 0; i < 4; i++)
+		fake_msr_set(msrs[i], 0xff0 + i);
+	fake_msr_set(msrs[2], 0);
+	svm_load(&vcpu, &cpu0);
+	enter();
+	for (u32 i = 0; i < 4; i++)
+		assert_int_equal(fake_msr_get(msrs[i]), 0);
+	enter();
+	svm_put(&vcpu);
+	for (u32 i = 0; i < 4; i++)
+		assert_int_equal(fake_msr_get(msrs[i]), i == 2 ? 0 : 0xff0 + i);
+	svm_features.dr_mask = false;
+}
+
 static void checked_setup(bool check)
 {
 	free_vcpu();
@@ -326,11 +353,11 @@ static void nmi_in_root(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		RUN(registers),		RUN(registers_back), RUN(clean_bits),
-		RUN(clean_bits_absent), RUN(asid_kept),	     RUN(asid_new_after_unmap),
-		RUN(flush_by_asid),	RUN(asid_other_cpu), RUN(asid_generations),
-		RUN(debug_registers),	RUN(wrongly_clean),  RUN(check_entry_stops),
-		RUN(load_twice),	RUN(nmi_in_root),
+		RUN(registers),		RUN(registers_back),	  RUN(clean_bits),
+		RUN(clean_bits_absent), RUN(asid_kept),		  RUN(asid_new_after_unmap),
+		RUN(flush_by_asid),	RUN(asid_other_cpu),	  RUN(asid_generations),
+		RUN(debug_registers),	RUN(debug_address_masks), RUN(wrongly_clean),
+		RUN(check_entry_stops), RUN(load_twice),	  RUN(nmi_in_root),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

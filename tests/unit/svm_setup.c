@@ -5,6 +5,7 @@
 
 static struct {
 	u32 vendor, hypervisor, extended_last, svm, np, lock, asids, features, ibpb, auto_ibrs;
+	u32 dr_mask;
 	u64 vm_cr, efer, hsave;
 } hw;
 static bool gif;
@@ -29,7 +30,7 @@ struct cpuid_regs cpuid(u32 leaf, u32 subleaf)
 		r.eax = hw.extended_last;
 		break;
 	case 0x80000001:
-		r.ecx = hw.svm << 2;
+		r.ecx = hw.svm << 2 | hw.dr_mask << 26;
 		r.edx = BIT(26);
 		break;
 	case 0x80000008:
@@ -152,22 +153,26 @@ static void probe(void **state)
 
 static void features(void **state)
 {
-	u64 found;
+	/* No control of SVM switches these instructions off. */
+	u64 always = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG, found;
 	char why[100];
 
 	svm_probe(&found, why, sizeof(why));
-	assert_int_equal(found, VIRT_SLAT_1G | VIRT_INVPCID);
+	assert_int_equal(found, always | VIRT_SLAT_1G | VIRT_INVPCID);
 	assert_false(svm_features.lbr_virt);
 	assert_false(svm_features.rsb_fill);
+	assert_false(svm_features.dr_mask);
 	assert_int_equal(svm_features.physical_bits, 43);
 	hw.features = 0x4fa;
 	hw.ibpb = 1;
+	hw.dr_mask = 1;
 	svm_probe(&found, why, sizeof(why));
-	assert_int_equal(found, VIRT_SLAT_1G | VIRT_INVPCID | VIRT_NEXT_RIP | VIRT_DECODE_ASSISTS |
-					VIRT_FLUSH_BY_ASID | VIRT_CLEAN_BITS | VIRT_TSC_SCALING |
-					VIRT_PAUSE_FILTER);
+	assert_int_equal(found, always | VIRT_SLAT_1G | VIRT_INVPCID | VIRT_NEXT_RIP |
+					VIRT_DECODE_ASSISTS | VIRT_FLUSH_BY_ASID | VIRT_CLEAN_BITS |
+					VIRT_TSC_SCALING | VIRT_PAUSE_FILTER);
 	assert_true(svm_features.lbr_virt);
 	assert_true(svm_features.rsb_fill);
+	assert_true(svm_features.dr_mask);
 	hw.auto_ibrs = 1;
 	svm_probe(&found, why, sizeof(why));
 	assert_false(svm_features.rsb_fill);
