@@ -38,6 +38,8 @@ struct vmx_vcpu {
 	u8 *virtual_apic;		 /* child with TPR shadow; NULL otherwise */
 };
 
+#define VIRTUAL_APIC_TPR 0x80 /* offset in virtual_apic: the TPR, CR8 in its bits 7:4 */
+
 static inline struct vmx_vcpu *vmx_of(const struct virt_vcpu *v)
 {
 	return v->hw;
@@ -108,6 +110,7 @@ const char *vmx_exit_name(u32 reason);
 void vmx_decode(struct virt_vcpu *v, struct vm_exit *e, u32 reason);
 
 /* regs.c */
+extern const u32 vmx_switched_msrs[SWITCHED_COUNT]; /* their numbers */
 u64 vmx_get(struct virt_vcpu *v, enum virt_reg reg);
 void vmx_set(struct virt_vcpu *v, enum virt_reg reg, u64 value);
 void vmx_get_segment(struct virt_vcpu *v, enum seg seg, struct segment *s);
@@ -124,6 +127,7 @@ void vmx_debug_prepare(struct virt_vcpu *v);
 /* run.c */
 void vmx_load(struct virt_vcpu *v, struct cpu *cpu);
 void vmx_put(struct virt_vcpu *v);
+void vmx_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu);
 void vmx_run(struct virt_vcpu *v, struct vm_exit *e);
 void vmx_take_nmi(struct cpu *cpu, bool sleep);
 void vmx_release(struct virt_vcpu *v);
