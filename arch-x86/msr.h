@@ -79,6 +79,9 @@ enum msr {
 	MSR_VMX_TRUE_EXIT_CTLS = 0x48f,
 	MSR_VMX_TRUE_ENTRY_CTLS = 0x490,
 	MSR_VMX_VMFUNC = 0x491,
+	MSR_VMX_LAST = 0x493,
+	MSR_RTIT_OUTPUT_BASE = 0x560, /* processor trace */
+	MSR_RTIT_LAST = 0x587,
 	MSR_TSC_DEADLINE = 0x6e0,
 	MSR_X2APIC_BASE = 0x800, /* + the xAPIC register's offset / 16 */
 	MSR_X2APIC_ID = 0x802,

@@ -79,6 +79,8 @@ static int write_cr0(struct vcpu *vcpu, u64 value)
 	value = (value & CR0_DEFINED) | CR0_ET;
 	if (paging_off && (code_is_64bit(vcpu) || cr4 & CR4_PCIDE))
 		return -EINVAL;
+	if (cr4 & CR4_CET && !(value & CR0_WP))
+		return -EINVAL;
 	if (paging_on && efer & EFER_LME) {
 		struct segment cs;
 

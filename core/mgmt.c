@@ -8,6 +8,7 @@
 #include "arch-x86/regs.h"
 #include "arch-x86/reset.h"
 #include "core/event.h"
+#include "core/run.h"
 #include "core/stats.h"
 #include "mm/frames.h"
 #include "mm/phys.h"
@@ -236,6 +237,16 @@ static bool skip(struct vcpu *vcpu, const struct vm_exit *e)
 	return true;
 }
 
+/* After a handler that children share: what it leaves to a VMM nobody takes here. */
+static void run_emulated(struct vcpu *vcpu, int outcome)
+{
+	if (outcome == RUN_CONTINUE)
+		return;
+	log_limited(LOG_WARN, "management guest: cannot emulate at RIP %llx: #GP",
+		    (unsigned long long)vcpu->v.rip);
+	vcpu_inject_gp(vcpu, 0);
+}
+
 static void run_msr(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	u64 *gpr = vcpu->v.gpr, value;
@@ -328,6 +339,18 @@ static void run_io(struct vcpu *vcpu, const struct vm_exit *e)
 	}
 }
 
+/* SDM vol. 2, "XSETBV": what may be written only the processor knows. XCR0 is the guest's. */
+static void run_xsetbv(struct vcpu *vcpu, const struct vm_exit *e)
+{
+	const u64 *gpr = vcpu->v.gpr;
+	u64 value = (u32)gpr[GPR_RAX] | gpr[GPR_RDX] << 32;
+
+	if (virt->get(&vcpu->v, VREG_CPL) || xsetbv_safe(gpr[GPR_RCX], value))
+		vcpu_inject_gp(vcpu, 0);
+	else
+		skip(vcpu, e);
+}
+
 /* True: a hypercall for kvm/. */
 static bool is_hypercall(struct vcpu *vcpu, const struct vm_exit *e)
 {
@@ -348,7 +371,10 @@ static bool handle_exit(struct vcpu *vcpu, const struct vm_exit *e)
 		mgmt_nmi(vcpu);
 		break;
 	case EXIT_NMI_WINDOW:
-		mgmt_nmi_iret(vcpu);
+		mgmt_nmi_window(vcpu);
+		break;
+	case EXIT_MCE:
+		vcpu_queue_exception(vcpu, VECTOR_MC, false, 0);
 		break;
 	case EXIT_CPUID:
 		if (skip(vcpu, e))
@@ -363,6 +389,21 @@ static bool handle_exit(struct vcpu *vcpu, const struct vm_exit *e)
 		break;
 	case EXIT_SLAT:
 		mgmt_memory_fault(vcpu, e);
+		break;
+	case EXIT_XSETBV:
+		run_xsetbv(vcpu, e);
+		break;
+	case EXIT_CR_READ:
+	case EXIT_CR_WRITE:
+	case EXIT_CR_OTHER:
+		/*
+		 * A write that touches a bit which VMX keeps for itself: CR4.VMXE and SMXE, which
+		 * the guest does not have, and CR0.NE, which it may have as it likes.
+		 */
+		run_emulated(vcpu, control_exit(vcpu, e));
+		break;
+	case EXIT_TASK_SWITCH:
+		run_emulated(vcpu, task_switch(vcpu, e));
 		break;
 	case EXIT_INVD:
 		/* Executed, it would throw away what root and others wrote, too. */
@@ -402,6 +443,8 @@ static void prepare(struct vcpu *vcpu)
 {
 	struct cpu *cpu = vcpu->cpu;
 
+	if (__atomic_load_n(&cpu->root_flags, __ATOMIC_RELAXED) && virt->nmi_taken)
+		mgmt_root_flags(vcpu);
 	if (__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) || cpu->waiting_for_sipi)
 		mgmt_cpu_requests(vcpu);
 	if (!vcpu->request)

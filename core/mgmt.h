@@ -105,5 +105,7 @@ bool mgmt_apic_icr(struct cpu *cpu, u64 icr, bool x2apic);
 void mgmt_cpu_requests(struct vcpu *vcpu);
 /* A physical NMI ended the guest. */
 void mgmt_nmi(struct vcpu *vcpu);
-/* The guest is about to execute the IRET that ends its NMI. */
-void mgmt_nmi_iret(struct vcpu *vcpu);
+/* The guest can take an NMI again, or is about to execute the IRET that ends its own. */
+void mgmt_nmi_window(struct vcpu *vcpu);
+/* virt_ops.nmi_taken: what hit root since the last look, an NMI or a machine check. */
+void mgmt_root_flags(struct vcpu *vcpu);

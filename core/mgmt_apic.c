@@ -8,8 +8,11 @@
  * the target knows whose an NMI is:
  *
  *   kick_pending      ours: root's handler takes it, requests are served
- *   not kick_pending  the guest's: the intercept is lifted, so that the guest's next instruction
- *                     boundary takes it; the intercept of IRET tells when to set it again
+ *   not kick_pending  the guest's
+ *
+ * The guest's NMI is still pending on SVM: the intercept is lifted, so that the guest's next
+ * instruction boundary takes it; the intercept of IRET tells when to set it again. On VMX root's
+ * handler has taken it: it is queued and injected as a child's would be.
  *
  * An NMI of the guest's that the processor merges with a kick is lost: a kick always means INIT or
  * SIPI, and a CPU that waits for a SIPI takes no NMIs. When the guest gets the merged one instead,
@@ -294,19 +297,24 @@ static void handle_sipi(struct vcpu *vcpu, struct cpu *cpu)
 }
 
 /*
- * Opens root to NMIs and to a machine check that was held back. The latter is the guest's (design
- * D3); a CPU that waits for a SIPI has no handler for it.
+ * What root's handlers have taken. True: an NMI. A machine check is the guest's (design D3); a CPU
+ * that waits for a SIPI has no handler for it.
  */
-static void take_nmi(struct cpu *cpu, bool sleep)
+static bool collect(struct cpu *cpu)
 {
-	u8 flags;
+	u8 flags = __atomic_exchange_n(&cpu->root_flags, 0, __ATOMIC_SEQ_CST);
 
-	virt->take_nmi(cpu, sleep);
-	flags = __atomic_exchange_n(&cpu->root_flags, 0, __ATOMIC_SEQ_CST);
-	if (flags & CPU_ROOT_NMI)
-		__atomic_store_n(&cpu->kick_pending, 0, __ATOMIC_SEQ_CST);
 	if (flags & CPU_ROOT_MCE && !cpu->waiting_for_sipi)
 		vcpu_queue_exception(cpu->management, VECTOR_MC, false, 0);
+	return flags & CPU_ROOT_NMI;
+}
+
+/* Opens root to NMIs, and to a machine check that was held back. */
+static void take_nmi(struct cpu *cpu, bool sleep)
+{
+	virt->take_nmi(cpu, sleep);
+	if (collect(cpu))
+		__atomic_store_n(&cpu->kick_pending, 0, __ATOMIC_SEQ_CST);
 }
 
 void mgmt_cpu_requests(struct vcpu *vcpu)
@@ -333,9 +341,24 @@ void mgmt_cpu_requests(struct vcpu *vcpu)
 	}
 }
 
+void mgmt_root_flags(struct vcpu *vcpu)
+{
+	/*
+	 * The flags are cleared first. A kick that is sent in between sets them again: this NMI
+	 * then counts as that kick, and the kick as this NMI.
+	 */
+	if (collect(vcpu->cpu) &&
+	    !__atomic_exchange_n(&vcpu->cpu->kick_pending, 0, __ATOMIC_SEQ_CST))
+		vcpu_post_nmi(vcpu);
+}
+
 void mgmt_nmi(struct vcpu *vcpu)
 {
 	cpu_check_panic();
+	if (virt->nmi_taken) {
+		mgmt_root_flags(vcpu);
+		return;
+	}
 	if (__atomic_load_n(&vcpu->cpu->kick_pending, __ATOMIC_SEQ_CST)) {
 		take_nmi(vcpu->cpu, false);
 		return;
@@ -343,7 +366,10 @@ void mgmt_nmi(struct vcpu *vcpu)
 	virt->intercept(&vcpu->v, INTERCEPT_NMI_WINDOW);
 }
 
-void mgmt_nmi_iret(struct vcpu *vcpu)
+void mgmt_nmi_window(struct vcpu *vcpu)
 {
-	virt->intercept(&vcpu->v, INTERCEPT_NMI);
+	if (virt->nmi_taken)
+		vcpu_set_request(vcpu, REQUEST_EVENT);
+	else
+		virt->intercept(&vcpu->v, INTERCEPT_NMI);
 }

@@ -12,10 +12,14 @@
 
 static u32 keel_leaf;
 
-/* Bits hidden by leaf and subleaf. Those that stand for a whole leaf: all ones. */
+/*
+ * Bits hidden by leaf and subleaf; with a feature, only where the backend cannot offer it. Those
+ * that stand for a whole leaf: all ones.
+ */
 static const struct {
 	u32 leaf, subleaf;
 	u32 eax, ebx, ecx, edx;
+	u64 feature; /* enum virt_feature */
 } hidden[] = {
 	/* hardware virtualisation, and the measured launch */
 	{.leaf = 1, .ecx = BIT(5) | BIT(6)},
@@ -23,14 +27,20 @@ static const struct {
 	{.leaf = 0x8000000a, .eax = ~0u, .ebx = ~0u, .ecx = ~0u, .edx = ~0u},
 	/* SGX, processor trace; SGX launch control, ENQCMD; UINTR, PCONFIG */
 	{.leaf = 7, .ebx = BIT(2) | BIT(25), .ecx = BIT(29) | BIT(30), .edx = BIT(5) | BIT(18)},
-	/* FRED, LKGS */
-	{.leaf = 7, .subleaf = 1, .eax = BIT(17) | BIT(18)},
+	/* FRED, LKGS, MSRLIST; USER_MSR */
+	{.leaf = 7, .subleaf = 1, .eax = BIT(17) | BIT(18) | BIT(27), .edx = BIT(15)},
 	/* INVLPGB, MCOMMIT */
 	{.leaf = 0x80000008, .ebx = BIT(3) | BIT(8)},
 	/* memory encryption */
 	{.leaf = 0x8000001f, .eax = ~0u, .ebx = ~0u, .ecx = ~0u, .edx = ~0u},
 	{.leaf = 0x12, .eax = ~0u, .ebx = ~0u, .ecx = ~0u, .edx = ~0u},
 	{.leaf = 0x14, .eax = ~0u, .ebx = ~0u, .ecx = ~0u, .edx = ~0u},
+	/* Instructions that are #UD in a guest unless a control enables them. RDPID is RDTSCP's. */
+	{.leaf = 0x80000001, .edx = BIT(27), .feature = VIRT_RDTSCP},
+	{.leaf = 7, .ecx = BIT(22), .feature = VIRT_RDTSCP},
+	{.leaf = 7, .ebx = BIT(10), .feature = VIRT_INVPCID},
+	{.leaf = 7, .ecx = BIT(5), .feature = VIRT_WAITPKG},
+	{.leaf = 0xd, .subleaf = 1, .eax = BIT(3), .feature = VIRT_XSAVES},
 };
 
 /* An outer hypervisor may have the first blocks of 0x100 leaves. */
@@ -64,10 +74,10 @@ static void hide(struct cpuid_regs *r, u32 leaf, u32 subleaf)
 	for (size_t i = 0; i < ARRAY_SIZE(hidden); i++) {
 		bool whole = hidden[i].eax == ~0u;
 
-		if (hidden[i].leaf != leaf)
+		if (hidden[i].leaf != leaf || virt_features & hidden[i].feature)
 			continue;
-		/* Leaf 7 has subleaves; elsewhere ECX means nothing. */
-		if (leaf == 7 && hidden[i].subleaf != subleaf && !whole)
+		/* These have subleaves; elsewhere ECX means nothing. */
+		if ((leaf == 7 || leaf == 0xd) && hidden[i].subleaf != subleaf && !whole)
 			continue;
 		r->eax &= ~hidden[i].eax;
 		r->ebx &= ~hidden[i].ebx;

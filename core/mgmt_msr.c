@@ -10,37 +10,57 @@
 #define SYSCFG_ENCRYPT	  BIT(23) /* memory encryption */
 #define SYSCFG_SNP	  (BIT(24) | BIT(25))
 
-enum policy { HIDDEN, EFER, APIC_BASE, ICR, SYSCFG };
+#define FEATURE_CONTROL_LOCK BIT(0)
+#define FEATURE_CONTROL_LMCE BIT(20) /* machine checks to one CPU alone */
 
+enum policy { HIDDEN, EFER, FEATURE_CONTROL, APIC_BASE, ICR, SYSCFG };
+
+/* Both vendors' in one list: an MSR that the processor does not have is #GP in either way. */
 static const struct {
-	u32 index;
+	u32 first, last;
 	bool read, write; /* intercepted */
 	u8 policy;	  /* enum policy */
 } rules[] = {
-	{MSR_EFER, true, true, EFER},
-	{MSR_APIC_BASE, false, true, APIC_BASE},
-	{MSR_X2APIC_ICR, false, true, ICR},
-	{MSR_SYSCFG, false, true, SYSCFG},
-	{MSR_VM_CR, true, true, HIDDEN},
-	{MSR_VM_HSAVE_PA, true, true, HIDDEN},
-	{MSR_VM_HSAVE_PA + 1, true, true, HIDDEN}, /* the key of its lock */
-	{MSR_AVIC_DOORBELL, true, true, HIDDEN},
-	{MSR_TSC_RATIO, true, true, HIDDEN},
+	{MSR_EFER, MSR_EFER, true, true, EFER},
+	{MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, true, true, FEATURE_CONTROL},
+	{MSR_APIC_BASE, MSR_APIC_BASE, false, true, APIC_BASE},
+	{MSR_X2APIC_ICR, MSR_X2APIC_ICR, false, true, ICR},
+	{MSR_SYSCFG, MSR_SYSCFG, false, true, SYSCFG},
+	{MSR_SMM_MONITOR_CTL, MSR_SMM_MONITOR_CTL, true, true, HIDDEN},
+	{MSR_VMX_BASIC, MSR_VMX_LAST, true, true, HIDDEN},
+	{MSR_RTIT_OUTPUT_BASE, MSR_RTIT_LAST, true, true, HIDDEN},
+	{MSR_VM_CR, MSR_VM_CR, true, true, HIDDEN},
+	{MSR_VM_HSAVE_PA, MSR_SVM_LOCK_KEY, true, true, HIDDEN},
+	{MSR_AVIC_DOORBELL, MSR_AVIC_DOORBELL, true, true, HIDDEN},
+	{MSR_TSC_RATIO, MSR_TSC_RATIO, true, true, HIDDEN},
 };
 
 void mgmt_msr_init(struct vm *vm)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
-		virt->intercept_msr(&vm->virt, rules[i].index, rules[i].read, rules[i].write);
+		for (u32 index = rules[i].first; index <= rules[i].last; index++)
+			virt->intercept_msr(&vm->virt, index, rules[i].read, rules[i].write);
 }
 
 /* The policy for an MSR, or -ENOENT: the hardware's own. */
 static int find_policy(u32 index)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
-		if (rules[i].index == index)
+		if (index >= rules[i].first && index <= rules[i].last)
 			return rules[i].policy;
 	return -ENOENT;
+}
+
+/*
+ * As firmware leaves it that allows neither VMX nor SMX. What it says of machine checks is the
+ * guest's. SDM vol. 3, "Enabling and Entering VMX Operation".
+ */
+static int read_feature_control(u64 *value)
+{
+	if (rdmsr_safe(MSR_FEATURE_CONTROL, value))
+		return -EINVAL;
+	*value = (*value & FEATURE_CONTROL_LMCE) | FEATURE_CONTROL_LOCK;
+	return 0;
 }
 
 int mgmt_rdmsr(struct vcpu *vcpu, u32 index, u64 *value)
@@ -53,6 +73,8 @@ int mgmt_rdmsr(struct vcpu *vcpu, u32 index, u64 *value)
 		*value = virt->get(&vcpu->v, VREG_EFER);
 		return 0;
 	}
+	if (policy == FEATURE_CONTROL)
+		return read_feature_control(value);
 	/* Outside of what the permission map covers. */
 	return rdmsr_safe(index, value) ? -EINVAL : 0;
 }
@@ -104,7 +126,11 @@ static int write_icr(struct vcpu *vcpu, u64 value)
 
 static int write_syscfg(u64 value)
 {
-	if ((value ^ rdmsr(MSR_SYSCFG)) & (SYSCFG_ENCRYPT | SYSCFG_SNP)) {
+	u64 old;
+
+	if (rdmsr_safe(MSR_SYSCFG, &old))
+		return -EINVAL;
+	if ((value ^ old) & (SYSCFG_ENCRYPT | SYSCFG_SNP)) {
 		log_limited(LOG_WARN, "management guest: memory encryption refused: #GP");
 		return -EINVAL;
 	}
@@ -115,6 +141,7 @@ int mgmt_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
 {
 	switch (find_policy(index)) {
 	case HIDDEN:
+	case FEATURE_CONTROL: /* locked */
 		return -EINVAL;
 	case EFER:
 		return write_efer(vcpu, value);

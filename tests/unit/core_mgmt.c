@@ -17,6 +17,13 @@ static void run_to_reset(void)
 	fail();
 }
 
+/* The same with a triple fault as the last one, behind what the exits before it queued. */
+static void run_to_reset_after(void)
+{
+	fake_push_exit(&(struct vm_exit){.reason = EXIT_TRIPLE_FAULT});
+	run_to_reset();
+}
+
 static void launched_state(void **state)
 {
 	struct segment s;
@@ -134,6 +141,13 @@ static void resets(void **state)
 	}
 }
 
+static void machine_check_at_entry(void **state)
+{
+	exit_with((struct vm_exit){.reason = EXIT_MCE});
+	run();
+	delivered(VECTOR_MC);
+}
+
 /* An event that the exit cut short is delivered again. */
 static void vectoring(void **state)
 {
@@ -174,10 +188,30 @@ static void cpuid_hides(void **state)
 	assert_int_equal(REG(RDX), ~0u & ~(u32)(BIT(5) | BIT(18)));
 	assert_int_equal(REG(RAX), ~0u);
 	ask(7, 1);
-	assert_int_equal(REG(RAX), ~0u & ~(u32)(BIT(17) | BIT(18)));
+	assert_int_equal(REG(RAX), ~0u & ~(u32)(BIT(17) | BIT(18) | BIT(27)));
+	assert_int_equal(REG(RDX), ~0u & ~(u32)BIT(15));
 	assert_int_equal(REG(RBX), ~0u);
 	ask(0x80000008, 0);
 	assert_int_equal(REG(RBX), ~0u & ~(u32)(BIT(3) | BIT(8)));
+}
+
+/* What the backend does not enable would be #UD. */
+static void cpuid_follows_the_backend(void **state)
+{
+	fake_leaf[1].edx = ~0u;
+	ask(7, 0);
+	assert_int_equal(REG(RCX) & (BIT(5) | BIT(22)), BIT(5) | BIT(22));
+	virt_features = 0;
+	ask(7, 0);
+	assert_int_equal(REG(RCX) & (BIT(5) | BIT(22)), 0);
+	assert_int_equal(REG(RBX) & BIT(10), 0);
+	ask(0x80000001, 0);
+	assert_int_equal(REG(RDX), ~0u & ~(u32)BIT(27));
+	fake_leaf[3].eax = ~0u;
+	ask(0xd, 1);
+	assert_int_equal(REG(RAX), ~0u & ~(u32)BIT(3));
+	ask(0xd, 0);
+	assert_int_equal(REG(RAX), 3);
 }
 
 static void cpuid_unknown_leaves(void **state)
@@ -247,11 +281,27 @@ static void msr_map(void **state)
 		u32 index;
 		bool read, write;
 	} wanted[] = {
-		{MSR_EFER, true, true},	       {MSR_APIC_BASE, false, true},
-		{MSR_X2APIC_ICR, false, true}, {MSR_VM_CR, true, true},
-		{MSR_VM_HSAVE_PA, true, true}, {MSR_SVM_LOCK_KEY, true, true},
-		{MSR_SYSCFG, false, true},     {MSR_TSC, false, false},
-		{MSR_LSTAR, false, false},     {MSR_PAT, false, false},
+		{MSR_EFER, true, true},
+		{MSR_APIC_BASE, false, true},
+		{MSR_X2APIC_ICR, false, true},
+		{MSR_VM_CR, true, true},
+		{MSR_VM_HSAVE_PA, true, true},
+		{MSR_SVM_LOCK_KEY, true, true},
+		{MSR_SYSCFG, false, true},
+		{MSR_TSC, false, false},
+		{MSR_FEATURE_CONTROL, true, true},
+		{MSR_SMM_MONITOR_CTL, true, true},
+		{0x47f, false, false},
+		{MSR_VMX_BASIC, true, true},
+		{0x493, true, true},
+		{0x494, false, false},
+		{MSR_RTIT_OUTPUT_BASE, true, true},
+		{0x587, true, true},
+		{MSR_DEBUGCTL, false, false},
+		{MSR_PERF_GLOBAL_CTRL, false, false},
+		{MSR_MISC_ENABLE, false, false},
+		{MSR_LSTAR, false, false},
+		{MSR_PAT, false, false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
@@ -264,8 +314,10 @@ static void msr_map(void **state)
 
 static void msr_hidden(void **state)
 {
-	static const u32 hidden[] = {MSR_VM_CR, MSR_VM_HSAVE_PA, MSR_SVM_LOCK_KEY, 0xc001011b,
-				     MSR_TSC_RATIO};
+	static const u32 hidden[] = {MSR_VM_CR,	    MSR_VM_HSAVE_PA, MSR_SVM_LOCK_KEY,
+				     0xc001011b,    MSR_TSC_RATIO,   MSR_SMM_MONITOR_CTL,
+				     MSR_VMX_BASIC, 0x493,	     MSR_RTIT_OUTPUT_BASE,
+				     0x587};
 	u64 value;
 
 	for (size_t i = 0; i < ARRAY_SIZE(hidden); i++) {
@@ -296,6 +348,18 @@ static void msr_efer(void **state)
 	assert_int_equal(mgmt_wrmsr(here(), MSR_EFER, BIT(20)), -EINVAL);
 }
 
+static void msr_feature_control(void **state)
+{
+	u64 value;
+
+	fake_msr_set(MSR_FEATURE_CONTROL, BIT(0) | BIT(1) | BIT(2) | BIT(18) | BIT(20));
+	assert_int_equal(mgmt_rdmsr(here(), MSR_FEATURE_CONTROL, &value), 0);
+	assert_int_equal(value, BIT(0) | BIT(20)); /* locked; no VMX, SMX, SGX */
+	assert_int_equal(mgmt_wrmsr(here(), MSR_FEATURE_CONTROL, BIT(0)), -EINVAL);
+	fake_msr_faults(MSR_FEATURE_CONTROL, true); /* AMD's processors have none */
+	assert_int_equal(mgmt_rdmsr(here(), MSR_FEATURE_CONTROL, &value), -EINVAL);
+}
+
 static void msr_apic_base(void **state)
 {
 	u64 base = MGMT_APIC_PAGE | APIC_BASE_ENABLE;
@@ -314,6 +378,8 @@ static void msr_syscfg(void **state)
 	assert_int_equal(mgmt_wrmsr(here(), MSR_SYSCFG, BIT(21) | BIT(23)), -EINVAL);
 	assert_int_equal(mgmt_wrmsr(here(), MSR_SYSCFG, BIT(20)), 0);
 	assert_int_equal(fake_msr_get(MSR_SYSCFG), BIT(20));
+	fake_msr_faults(MSR_SYSCFG, true); /* Intel's processors have none */
+	assert_int_equal(mgmt_wrmsr(here(), MSR_SYSCFG, BIT(20)), -EINVAL);
 }
 
 static void msr_others(void **state)
@@ -343,6 +409,99 @@ static void msr_exits(void **state)
 	gpr[GPR_RCX] = MSR_VM_CR;
 	exit_with((struct vm_exit){.reason = EXIT_WRMSR, .insn_len = 2});
 	run();
+	delivered(VECTOR_GP);
+}
+
+static void set_xcr0(u32 index, u64 value)
+{
+	here()->v.rip = CODE;
+	here()->v.gpr[GPR_RAX] = (u32)value;
+	here()->v.gpr[GPR_RDX] = value >> 32;
+	here()->v.gpr[GPR_RCX] = index;
+	exit_with((struct vm_exit){.reason = EXIT_XSETBV, .insn_len = 3});
+	run_to_reset_after();
+}
+
+/* XCR0 is the guest's own: the processor says what may be in it. */
+static void xsetbv_exit(void **state)
+{
+	fake_xcr0 = 1;
+	set_xcr0(0, XCR0_X87 | XCR0_SSE | XCR0_AVX);
+	assert_int_equal(fake_xcr0, 7);
+	assert_int_equal(here()->v.rip, CODE + 3);
+	set_xcr0(0, XCR0_SSE); /* without x87 */
+	delivered(VECTOR_GP);
+	assert_int_equal(here()->v.rip, CODE);
+	assert_int_equal(fake_xcr0, 7);
+	set_xcr0(1, XCR0_X87);
+	assert_int_equal(hw()->delivered_count, 2);
+	hw()->seg[SEG_SS].attr |= SEG_DPL;
+	set_xcr0(0, XCR0_X87);
+	assert_int_equal(hw()->delivered_count, 3);
+	assert_int_equal(fake_xcr0, 7);
+}
+
+static void write_control(u8 nr, u64 value)
+{
+	here()->v.rip = CODE;
+	here()->v.gpr[GPR_RBX] = value;
+	exit_with((struct vm_exit){.reason = EXIT_CR_WRITE,
+				   .insn_len = 3,
+				   .mov = {.nr = nr, .gpr = GPR_RBX, .gpr_known = true}});
+	run_to_reset_after();
+}
+
+/* NE is fixed on VMX: the guest sees what it wrote, with all that the write changes besides. */
+static void control_registers(void **state)
+{
+	hw()->reg[VREG_EFER] = EFER_LME;
+	hw()->reg[VREG_CR4] = CR4_PAE;
+	write_control(0, CR0_PE | CR0_NE | CR0_PG);
+	assert_int_equal(hw()->reg[VREG_CR0], CR0_PE | CR0_ET | CR0_NE | CR0_PG);
+	assert_int_equal(hw()->reg[VREG_EFER], EFER_LME | EFER_LMA);
+	assert_int_equal(here()->v.rip, CODE + 3);
+	write_control(0, CR0_PE | CR0_PG); /* and back */
+	assert_int_equal(hw()->reg[VREG_CR0], CR0_PE | CR0_ET | CR0_PG);
+	assert_int_equal(hw()->delivered_count, 0);
+	write_control(0, CR0_PG | CR0_NE); /* paging without protection */
+	delivered(VECTOR_GP);
+	assert_int_equal(here()->v.rip, CODE);
+	write_control(4, CR4_PAE | CR4_VMXE);
+	assert_int_equal(hw()->delivered_count, 2);
+	write_control(4, CR4_PAE | CR4_SMXE);
+	assert_int_equal(hw()->delivered_count, 3);
+	assert_int_equal(hw()->reg[VREG_CR4], CR4_PAE);
+}
+
+/* By a far JMP to a 32-bit TSS; what nobody can emulate is #GP. */
+static void task_switch_exit(void **state)
+{
+	u64 *gdt = phys_ptr(HPA(GDT));
+	u32 *tss = phys_ptr(HPA(FAKE_GUEST + 0x3000));
+	u32 *old = phys_ptr(HPA(FAKE_GUEST + 0x4000));
+	struct segment tr = {
+		.selector = 0x28, .attr = SEG_P | 0xb, .limit = 0x67, .base = FAKE_GUEST + 0x4000};
+	struct vm_exit e = {.reason = EXIT_TASK_SWITCH,
+			    .insn_len = 7,
+			    .task_switch = {.selector = 0x30, .source = 2}};
+
+	gdt[5] = 0x02008b0040000067; /* bases 0x2004000 and 0x2003000 */
+	gdt[6] = 0x0200890030000067;
+	tss[8] = CODE + 0x100; /* EIP */
+	tss[9] = RFLAGS_ONE;
+	tss[19] = 0x08; /* CS; then SS */
+	tss[20] = 0x10;
+	virt->set_segment(&here()->v, SEG_TR, &tr);
+	fake_push_exit(&e);
+	run_to_reset_after();
+	assert_int_equal(here()->v.rip, CODE + 0x100);
+	assert_int_equal(hw()->seg[SEG_TR].selector, 0x30);
+	assert_int_equal(old[8], CODE + 7);
+	assert_int_equal(hw()->delivered_count, 0);
+	tr.base = 0xf0000000; /* no memory is there */
+	virt->set_segment(&here()->v, SEG_TR, &tr);
+	fake_push_exit(&e);
+	run_to_reset_after();
 	delivered(VECTOR_GP);
 }
 
@@ -488,6 +647,12 @@ int main(void)
 		TEST(port_reads),
 		TEST(statistics),
 		TEST(invd_writes_back),
+		TEST(cpuid_follows_the_backend),
+		TEST(msr_feature_control),
+		TEST(xsetbv_exit),
+		TEST(control_registers),
+		TEST(task_switch_exit),
+		TEST(machine_check_at_entry),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

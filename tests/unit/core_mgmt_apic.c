@@ -252,8 +252,94 @@ static void nmi_of_the_guest(void **state)
 	mgmt_nmi(here());
 	/* Taken natively: the intercept is lifted until its IRET. */
 	assert_int_equal(hw()->intercepts, INTERCEPT_NMI_WINDOW);
-	mgmt_nmi_iret(here());
+	mgmt_nmi_window(here());
 	assert_int_equal(hw()->intercepts, INTERCEPT_NMI);
+}
+
+/* An NMI that ended the guest's run, as root's handler leaves it. */
+static void nmi_taken(struct cpu *cpu)
+{
+	ops.nmi_taken = true;
+	cpu->root_flags |= CPU_ROOT_NMI;
+	exit_with((struct vm_exit){.reason = EXIT_NMI});
+}
+
+static u32 nmis_delivered(void)
+{
+	u32 count = 0;
+
+	for (u32 i = 0; i < hw()->delivered_count; i++)
+		count += hw()->delivered[i].type == EVENT_NMI;
+	return count;
+}
+
+static void taken_nmi_is_injected(void **state)
+{
+	nmi_taken(this_cpu());
+	run();
+	assert_int_equal(nmis_delivered(), 1);
+	assert_int_equal(this_cpu()->root_flags, 0);
+	assert_int_equal(here()->events.nmi_queued, 0);
+	assert_false(here()->events.nmi_injected);
+}
+
+/* While the guest's NMI handler runs one more is kept, as the processor would. */
+static void taken_nmi_waits_for_the_handler(void **state)
+{
+	hw()->reg[VREG_NMI_MASKED] = 1;
+	nmi_taken(this_cpu());
+	run();
+	assert_int_equal(nmis_delivered(), 0);
+	assert_int_equal(hw()->intercepts, INTERCEPT_NMI_WINDOW);
+	hw()->reg[VREG_NMI_MASKED] = 0;
+	exit_with((struct vm_exit){.reason = EXIT_NMI_WINDOW});
+	run();
+	assert_int_equal(nmis_delivered(), 1);
+	assert_int_equal(hw()->intercepts, 0);
+}
+
+static void taken_nmi_of_a_kick(void **state)
+{
+	ops.nmi_taken = true;
+	mgmt_apic_icr(this_cpu(), INIT | TO(1), false);
+	fake_cpu_set(1);
+	cpus[1]->root_flags |= CPU_ROOT_NMI;
+	mgmt_nmi(here());
+	assert_int_equal(cpus[1]->kick_pending, 0);
+	assert_int_equal(cpus[1]->root_flags, 0);
+	assert_int_equal(cpus[1]->request, CPU_REQUEST_INIT);
+	assert_int_equal(here()->events.nmi_queued, 0);
+	/* The next one is the guest's. */
+	cpus[1]->root_flags |= CPU_ROOT_NMI;
+	mgmt_nmi(here());
+	assert_int_equal(here()->events.nmi_queued, 1);
+}
+
+/* An NMI that hit root is seen before the next entry. */
+static void taken_nmi_in_root(void **state)
+{
+	ops.nmi_taken = true;
+	this_cpu()->root_flags = CPU_ROOT_NMI;
+	run();
+	assert_int_equal(nmis_delivered(), 1);
+	this_cpu()->root_flags = CPU_ROOT_MCE;
+	run();
+	delivered(VECTOR_MC);
+	assert_int_equal(this_cpu()->root_flags, 0);
+}
+
+/* A CPU that waits for a SIPI takes no NMIs: what came is forgotten. */
+static void taken_nmi_while_waiting(void **state)
+{
+	ops.nmi_taken = true;
+	mgmt_apic_icr(this_cpu(), INIT | TO(1), false);
+	fake_cpu_set(1);
+	on_sleep = send_sipi;
+	mgmt_cpu_requests(here());
+	assert_int_equal(hw()->seg[SEG_CS].selector, 0x9a00);
+	assert_int_equal(this_cpu()->root_flags, 0);
+	assert_int_equal(this_cpu()->kick_pending, 0);
+	assert_int_equal(here()->events.nmi_queued, 0);
 }
 
 static void nmi_of_a_kick(void **state)
@@ -375,17 +461,33 @@ static void page_bad_access(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(destinations_xapic),  TEST(destinations_cluster),
-		TEST(destinations_x2apic), TEST(passed_on),
-		TEST(missing_cpu),	   TEST(kicks),
-		TEST(init_and_sipi),	   TEST(epoch_over_sipi),
-		TEST(sipi_without_init),   TEST(init_of_the_bsp),
-		TEST(wakes_for_nothing),   TEST(nmi_of_the_guest),
-		TEST(nmi_of_a_kick),	   TEST(kick_again),
-		TEST(x2apic_icr),	   TEST(page_writes),
-		TEST(page_tracks_ldr),	   TEST(page_bad_access),
-		TEST(page_in_x2apic_mode), TEST(kick_merged),
-		TEST(sipi_during_init),	   TEST(machine_check_in_root),
+		TEST(destinations_xapic),
+		TEST(destinations_cluster),
+		TEST(destinations_x2apic),
+		TEST(passed_on),
+		TEST(missing_cpu),
+		TEST(kicks),
+		TEST(init_and_sipi),
+		TEST(epoch_over_sipi),
+		TEST(sipi_without_init),
+		TEST(init_of_the_bsp),
+		TEST(wakes_for_nothing),
+		TEST(nmi_of_the_guest),
+		TEST(nmi_of_a_kick),
+		TEST(kick_again),
+		TEST(x2apic_icr),
+		TEST(page_writes),
+		TEST(page_tracks_ldr),
+		TEST(page_bad_access),
+		TEST(page_in_x2apic_mode),
+		TEST(kick_merged),
+		TEST(sipi_during_init),
+		TEST(machine_check_in_root),
+		TEST(taken_nmi_is_injected),
+		TEST(taken_nmi_waits_for_the_handler),
+		TEST(taken_nmi_of_a_kick),
+		TEST(taken_nmi_in_root),
+		TEST(taken_nmi_while_waiting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,7 @@ static jmp_buf after_reset;
 static struct virt_ops ops;
 static void (*on_sleep)(struct cpu *cpu); /* what happens while a CPU sleeps */
 static u32 sleeps;
-static struct cpuid_regs fake_leaf[3]; /* leaf 1, 0x80000001, 0x40000000 */
+static struct cpuid_regs fake_leaf[4]; /* leaf 1, 0x80000001, 0x40000000, 0xd.1 */
 
 u32 apic_read(u32 offset)
 {
@@ -80,6 +80,8 @@ static inline struct cpuid_regs test_cpuid(u32 leaf, u32 subleaf)
 	case 1:
 		return fake_leaf[0];
 	case 0xd:
+		if (subleaf == 1)
+			return fake_leaf[3];
 		return (struct cpuid_regs){.eax = 3, .ebx = 576, .ecx = 576};
 	case 0x80000000:
 		return (struct cpuid_regs){.eax = 0x80000030};
@@ -134,6 +136,7 @@ static inline void launch(u32 count)
 	ops = fake_virt_ops;
 	ops.take_nmi = test_take_nmi;
 	virt = &ops;
+	virt_features |= VIRT_INVPCID | VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG;
 	fake_cpuid = test_cpuid;
 	memset(fake_leaf, 0, sizeof(fake_leaf));
 	fake_msr_set(MSR_APIC_BASE, MGMT_APIC_PAGE | APIC_BASE_ENABLE);
