@@ -13,10 +13,10 @@
 #include "arch-x86/screen.h"
 #include "arch-x86/virt.h"
 #include "boot/efi/acpi.h"
-#include "boot/efi/mp_services.h"
 #include "boot/efi/tables.h"
 #include "boot/info.h"
 #include "kvm/abi.h"
+#include "lib/efi_mp_services.h"
 #include "lib/string.h"
 #include "mm/phys.h"
 
@@ -292,6 +292,7 @@ static void find_platform(const struct config *config)
 	info->serial_port = config->serial_port;
 	info->log_level = config->log_level;
 	info->check_entry = config->check_entry;
+	info->nmi_dump = config->nmi_dump;
 	info->test = config->test;
 	info->tsc_khz = measure_tsc_khz(facts.pm_timer);
 	if (EFI_ERROR(BS->LocateProtocol(&screen_guid, NULL, (void **)&screen)) || !screen->Mode ||

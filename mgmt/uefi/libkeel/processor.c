@@ -5,8 +5,8 @@
  * vectors added; its LAPIC timer, where the firmware uses it, goes on ticking through our handler.
  * The others get a table of our own.
  */
+#include "lib/efi_mp_services.h"
 #include "mgmt/uefi/libkeel/libkeel.h"
-#include "mgmt/uefi/libkeel/mp_services.h"
 #include <string.h>
 
 enum {

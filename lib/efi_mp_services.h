@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * EFI_MP_SERVICES_PROTOCOL (UEFI Platform Initialization Specification, volume 2), for which
- * gnu-efi has no header: as far as the launch needs it.
+ * gnu-efi has no header: as far as boot/efi and libkeel need it.
  */
 #pragma once
 
@@ -35,6 +35,9 @@ struct EFI_MP_SERVICES {
 	EFI_STATUS(EFIAPI *StartupAllAPs)
 	(EFI_MP_SERVICES *, EFI_AP_PROCEDURE, BOOLEAN one_by_one, EFI_EVENT, UINTN timeout_us,
 	 void *argument, UINTN **failed);
-	void *StartupThisAP, *SwitchBSP, *EnableDisableAP; /* not used */
+	EFI_STATUS(EFIAPI *StartupThisAP)
+	(EFI_MP_SERVICES *, EFI_AP_PROCEDURE, UINTN number, EFI_EVENT, UINTN timeout_us,
+	 void *argument, BOOLEAN *finished);
+	void *SwitchBSP, *EnableDisableAP; /* not used */
 	EFI_STATUS(EFIAPI *WhoAmI)(EFI_MP_SERVICES *, UINTN *number);
 };
