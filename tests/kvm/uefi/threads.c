@@ -105,14 +105,6 @@ static void test_memory(void)
 	CHECK(mmap(NULL, 1ul << 45, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == ENOMEM);
 }
 
-static bool keel_here(void)
-{
-	uint32_t a = 0x40000000, b, c = 0, d;
-
-	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-	return b == 0x6c65654b; /* "Keel" */
-}
-
 int main(int argc, char **argv)
 {
 	unsigned int cpus = keel_cpu_count(), a = 0, b = 0;
