@@ -27,6 +27,7 @@ struct root_header {
 
 enum root_command {
 	ROOT_PROBE,  /* can this machine run Keel? Changes nothing */
+	ROOT_CHECK,  /* the same in words, to the log; more of them for CPU 0 */
 	ROOT_LAUNCH, /* this CPU becomes a guest; returns only when that failed on some CPU */
 };
 
@@ -65,7 +66,7 @@ struct boot_info {
 	u16 panic_port;	 /* for a panic; 0: none */
 	u16 pm1a_control, pm1b_control;
 	u16 pm1a_event, pm1b_event; /* 0: none */
-	u32 check_entry;
+	u32 check_entry, teach, nmi_dump;
 	u32 test;	     /* enum root_test */
 	u8 s3_type, s4_type; /* SLP_TYP of the sleep states; 0xff: not there */
 	/*
@@ -79,6 +80,7 @@ struct boot_info {
 	u64 log_ring, log_ring_size; /* kept over a reset: the next boot reads it */
 	u32 range_count;
 	u32 backend_forbidden; /* hw-off= of the configuration: enum virt_feature */
+	u64 features;	       /* of ROOT_CHECK: what CPU 0 has, enum virt_feature */
 	struct boot_range ranges[BOOT_RANGES];
 };
 

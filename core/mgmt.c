@@ -219,6 +219,7 @@ static __attribute__((noreturn)) void give_up(struct vcpu *vcpu, const char *why
 {
 	log_error("management guest, CPU %u: %s: the machine is reset", vcpu->cpu->index, why);
 	virt->dump(&vcpu->v);
+	stats_ring_dump();
 	machine_reset();
 }
 

@@ -26,6 +26,7 @@
 #include "arch-x86/regs.h"
 #include "core/emulate.h"
 #include "core/mgmt.h"
+#include "core/stats.h"
 #include "mm/frames.h"
 
 enum icr_bits { /* SDM vol. 3, "Interrupt Command Register (ICR)" */
@@ -348,8 +349,10 @@ void mgmt_root_flags(struct vcpu *vcpu)
 	 * then counts as that kick, and the kick as this NMI.
 	 */
 	if (collect(vcpu->cpu) &&
-	    !__atomic_exchange_n(&vcpu->cpu->kick_pending, 0, __ATOMIC_SEQ_CST))
+	    !__atomic_exchange_n(&vcpu->cpu->kick_pending, 0, __ATOMIC_SEQ_CST)) {
+		stats_nmi();
 		vcpu_post_nmi(vcpu);
+	}
 }
 
 void mgmt_nmi(struct vcpu *vcpu)
@@ -363,6 +366,7 @@ void mgmt_nmi(struct vcpu *vcpu)
 		take_nmi(vcpu->cpu, false);
 		return;
 	}
+	stats_nmi();
 	virt->intercept(&vcpu->v, INTERCEPT_NMI_WINDOW);
 }
 

@@ -2,8 +2,12 @@
 /* Exit statistics: names, copies, and the dump of the rings. */
 #include "core/stats.h"
 
+#include "arch-x86/insn.h"
 #include "arch-x86/log.h"
+#include "core/vm.h"
 #include "lib/string.h"
+
+bool stats_nmi_dump;
 
 static const char *const names[EXIT_REASON_COUNT] = {
 	[EXIT_NONE] = "none",
@@ -70,23 +74,40 @@ void stats_copy(struct vcpu *vcpu, u32 reason, u64 *count, u64 *cycles, u32 hist
 	memcpy(histogram, stats->histogram[reason], sizeof(stats->histogram[reason]));
 }
 
-static void dump_ring(const struct cpu *cpu)
+static void dump_ring(const struct cpu *cpu, u64 count)
 {
 	const struct exit_ring *ring = cpu->ring;
-	u64 first = ring->next > EXIT_RING_DUMPED ? ring->next - EXIT_RING_DUMPED : 0;
+	u64 first = ring->next > count ? ring->next - count : 0;
 
 	for (u64 i = first; i < ring->next; i++) {
 		const struct exit_record *r = &ring->entry[i % EXIT_RING_ENTRIES];
 
-		log_info("cpu %u tsc %lu vm %u vcpu %u %s %lx rip %lx", cpu->index, r->tsc, r->vm,
-			 r->vcpu, exit_reason_name(r->reason), r->qualification, r->rip);
+		log_error("cpu %u tsc %lu vm %u vcpu %u %s %lx rip %lx", cpu->index, r->tsc, r->vm,
+			  r->vcpu, exit_reason_name(r->reason), r->qualification, r->rip);
 	}
 }
 
 /* Other CPUs may go on writing: a line of theirs can be torn, nothing else. */
 void stats_ring_dump(void)
 {
+	const struct cpu *self = this_cpu();
+
+	log_error("the last exits, oldest first: CPU, TSC, VM (0: management), vCPU, reason, "
+		  "qualification, RIP");
 	for (u32 i = 0; i < cpu_count; i++)
-		if (cpus[i] && cpus[i]->ring)
-			dump_ring(cpus[i]);
+		if (cpus[i] && cpus[i] != self && cpus[i]->ring)
+			dump_ring(cpus[i], EXIT_RING_OTHERS);
+	if (self->ring)
+		dump_ring(self, EXIT_RING_ENTRIES);
+}
+
+void stats_nmi(void)
+{
+	static u64 next;
+	u64 now = rdtsc(), due = __atomic_load_n(&next, __ATOMIC_RELAXED);
+
+	if (stats_nmi_dump && now >= due &&
+	    __atomic_compare_exchange_n(&next, &due, now + host_tsc_khz * 1000ull, false,
+					__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		stats_ring_dump();
 }

@@ -20,7 +20,8 @@ struct exit_stats {
 _Static_assert(EXIT_REASON_COUNT <= STAT_REASONS, "one slot a reason");
 
 #define EXIT_RING_ENTRIES 256
-#define EXIT_RING_DUMPED  32 /* a CPU: a dump of many CPUs still ends, and fits the log */
+#define EXIT_RING_OTHERS  32 /* printed of other CPUs: a dump of many still ends, and fits the log \
+			      */
 
 struct exit_record {
 	u64 tsc, rip, qualification;
@@ -71,5 +72,15 @@ const char *exit_reason_name(u32 reason);
 /* One reason's figures; reason < STAT_REASONS. */
 void stats_copy(struct vcpu *vcpu, u32 reason, u64 *count, u64 *cycles,
 		u32 histogram[STAT_BUCKETS]);
-/* The last EXIT_RING_DUMPED exits of every CPU, to the log; oldest first. */
+/*
+ * This CPU's whole ring and the last EXIT_RING_OTHERS exits of each other CPU, to the log; oldest
+ * first.
+ */
 void stats_ring_dump(void);
+
+extern bool stats_nmi_dump; /* nmi=dump of the configuration */
+/*
+ * An NMI of the management guest's has come: prints the rings where nmi=dump asks for that. At most
+ * once a second, since one NMI button reaches every CPU.
+ */
+void stats_nmi(void);

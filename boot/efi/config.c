@@ -130,8 +130,11 @@ static const char *set(struct config *c, struct text key, struct text value)
 	if (equals(key, "args"))
 		return copy(c->args, sizeof(c->args), value);
 	if (equals(key, "log")) {
-		if (!find_name(levels, ARRAY_SIZE(levels), value, &number))
-			return "log= is error, warn, info or debug";
+		c->teach = equals(value, "teach");
+		if (c->teach)
+			number = LOG_INFO;
+		else if (!find_name(levels, ARRAY_SIZE(levels), value, &number))
+			return "log= is error, warn, info, debug or teach";
 		c->log_level = number;
 	} else if (equals(key, "serial")) {
 		if (!parse_number(value, &number) || number > 0xfff8)
@@ -150,9 +153,14 @@ static const char *set(struct config *c, struct text key, struct text value)
 			return "cpus= is a number from 1";
 		c->max_cpus = number;
 	} else if (equals(key, "check")) {
-		if (!equals(value, "entry"))
-			return "check= is entry";
-		c->check_entry = true;
+		if (!equals(value, "entry") && !equals(value, "machine"))
+			return "check= is entry or machine";
+		c->check_entry |= equals(value, "entry");
+		c->check_machine |= equals(value, "machine");
+	} else if (equals(key, "nmi")) {
+		if (!equals(value, "dump"))
+			return "nmi= is dump";
+		c->nmi_dump = true;
 	} else if (equals(key, "hw-off")) {
 		return set_features(c, value);
 	} else if (equals(key, "test")) {
@@ -216,7 +224,9 @@ void config_parse_options(struct config *c, const char *text)
 		}
 		while (text[length] && !is_blank(text[length]))
 			setting |= text[length++] == '=';
-		if (length && (setting || !first))
+		if (equals((struct text){text, length}, "check"))
+			c->check_machine = true;
+		else if (length && (setting || !first))
 			set_line(c, 0, (struct text){text, length});
 		text += length;
 		first = false;

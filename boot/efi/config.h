@@ -17,6 +17,9 @@ struct config {
 	bool power_off; /* after=poweroff: when what was started has ended */
 	u32 max_cpus;	/* 0: no limit */
 	bool check_entry;
+	bool check_machine; /* report on this machine instead of launching */
+	bool teach;	    /* log=teach */
+	bool nmi_dump;
 	u64 hw_off;	 /* enum virt_feature of arch-x86/virt.h */
 	u32 test;	 /* enum root_test of boot/info.h */
 	u32 error_count; /* of all wrong lines; the first CONFIG_ERRORS are kept */
@@ -31,6 +34,7 @@ void config_defaults(struct config *c);
 void config_parse_file(struct config *c, const char *text, u64 size);
 /*
  * Load options: words KEY=VALUE, blanks between; args= takes all the rest. A first word without
- * '=' is the program's name. Words that are no setting are noted as line 0.
+ * '=' is the program's name. The word check is short for check=machine, wherever it stands. Other
+ * words that are no setting are noted as line 0.
  */
 void config_parse_options(struct config *c, const char *text);

@@ -162,6 +162,7 @@ static int init_machine(struct boot_info *info)
 	cpu_count = info->cpu_count;
 	host_tsc_khz = info->tsc_khz;
 	virt_check_entry = info->check_entry;
+	stats_nmi_dump = info->nmi_dump;
 	error = probe(info, &virt_features);
 	if (error) {
 		log_error("%s", info->why);

@@ -40,6 +40,9 @@ static void test_defaults(void **state)
 	assert_false(c.stop_on_fail);
 	assert_int_equal(c.max_cpus, 0);
 	assert_false(c.check_entry);
+	assert_false(c.check_machine);
+	assert_false(c.teach);
+	assert_false(c.nmi_dump);
 	assert_int_equal(c.hw_off, 0);
 	assert_int_equal(c.test, 0);
 	assert_int_equal(c.error_count, 0);
@@ -56,6 +59,7 @@ static void test_each_key(void **state)
 	      "on-fail=stop\n"
 	      "cpus=4\n"
 	      "check=entry\n"
+	      "nmi=dump\n"
 	      "hw-off=next-rip, clean-bits\n"
 	      "test=root-df");
 	assert_int_equal(c.error_count, 0);
@@ -66,6 +70,8 @@ static void test_each_key(void **state)
 	assert_true(c.stop_on_fail);
 	assert_int_equal(c.max_cpus, 4);
 	assert_true(c.check_entry);
+	assert_false(c.check_machine);
+	assert_true(c.nmi_dump);
 	assert_int_equal(c.hw_off, VIRT_NEXT_RIP | VIRT_CLEAN_BITS);
 	assert_int_equal(c.test, 2);
 }
@@ -73,13 +79,9 @@ static void test_each_key(void **state)
 static void test_wrong_lines_are_named_and_skipped(void **state)
 {
 	static const char *const wrong[] = {
-		"nonsense",	  "=",
-		"colour=red",	  "log=loud",
-		"serial=com1",	  "serial=0x10000",
-		"serial=",	  "on-fail=panic",
-		"cpus=0",	  "cpus=-1",
-		"check=all",	  "hw-off=cache",
-		"test=x",	  "cpus=0x",
+		"nonsense",	  "=",		"colour=red",	 "log=loud", "serial=com1",
+		"serial=0x10000", "serial=",	"on-fail=panic", "cpus=0",   "cpus=-1",
+		"check=all",	  "nmi=ignore", "hw-off=cache",	 "test=x",   "cpus=0x",
 		"cpus=999999999",
 	};
 
@@ -163,6 +165,36 @@ static void test_options_errors(void **state)
 	assert_int_equal(c.max_cpus, 2);
 }
 
+static void test_teach_is_a_level_of_the_log(void **state)
+{
+	parse("log=error\nlog=teach");
+	assert_true(c.teach);
+	assert_int_equal(c.log_level, LOG_INFO);
+	config_parse_options(&c, "keel.efi log=warn");
+	assert_false(c.teach);
+	assert_int_equal(c.log_level, LOG_WARN);
+	assert_int_equal(c.error_count, 0);
+}
+
+/* From the shell the program's name comes first, from a boot entry nothing does. */
+static void test_the_word_check(void **state)
+{
+	static const char *const lines[] = {"keel.efi check", "check", "keel.efi log=warn check",
+					    "check after=poweroff", "keel.efi check=machine"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		config_defaults(&c);
+		config_parse_options(&c, lines[i]);
+		assert_true(c.check_machine);
+		assert_false(c.check_entry);
+		assert_int_equal(c.error_count, 0);
+	}
+	config_defaults(&c);
+	config_parse_options(&c, "check.efi");
+	config_parse_options(&c, "keel.efi args=check");
+	assert_false(c.check_machine);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -174,6 +206,8 @@ int main(void)
 		cmocka_unit_test_setup(test_every_byte_value, setup),
 		cmocka_unit_test_setup(test_options_override_the_file, setup),
 		cmocka_unit_test_setup(test_options_errors, setup),
+		cmocka_unit_test_setup(test_teach_is_a_level_of_the_log, setup),
+		cmocka_unit_test_setup(test_the_word_check, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

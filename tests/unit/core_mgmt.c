@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The management guest's launch and loop, CPUID, MSRs and sleep ports. */
+#include "core/stats.h"
 #include "tests/unit/mgmt.h"
 
 static int setup(void **state)
@@ -133,11 +134,17 @@ static void resets(void **state)
 {
 	static const u16 reasons[] = {EXIT_TRIPLE_FAULT, EXIT_INIT, EXIT_INVALID, EXIT_UNKNOWN,
 				      EXIT_HLT};
+	static struct exit_ring ring;
 
+	cpus[0]->ring = &ring;
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+		fake_log_count = 0;
 		exit_with((struct vm_exit){.reason = reasons[i]});
 		run_to_reset();
 		assert_int_equal(hw()->dumps, i + 1);
+		/* why, the ring's head, and the exits so far, this one last */
+		assert_int_equal(fake_log_count, 2 + i + 1);
+		assert_non_null(strstr(fake_log_last, exit_reason_name(reasons[i])));
 	}
 }
 

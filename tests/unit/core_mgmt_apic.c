@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* INIT and SIPI at the sender, kicks by NMI, and the management guest's own NMIs. */
+#include "core/stats.h"
 #include "tests/unit/mgmt.h"
 
 #define INIT	0x4500ull
@@ -256,6 +257,29 @@ static void nmi_of_the_guest(void **state)
 	assert_int_equal(hw()->intercepts, INTERCEPT_NMI);
 }
 
+/* nmi=dump: for the guest's own NMIs, on both kinds of backend, not for Keel's kicks. */
+static void nmi_prints_the_ring(void **state)
+{
+	static struct exit_ring ring;
+
+	cpus[0]->ring = &ring;
+	host_tsc_khz = 1;
+	stats_nmi_dump = true;
+	fake_log_count = 0;
+	cpus[0]->kick_pending = 1;
+	mgmt_nmi(here());
+	assert_int_equal(fake_log_count, 0);
+	cpus[0]->kick_pending = 0;
+	mgmt_nmi(here());
+	assert_int_equal(fake_log_count, 1);
+	fake_tsc += 1000;
+	ops.nmi_taken = true;
+	cpus[0]->root_flags |= CPU_ROOT_NMI;
+	mgmt_nmi(here());
+	assert_int_equal(fake_log_count, 2);
+	stats_nmi_dump = false;
+}
+
 /* An NMI that ended the guest's run, as root's handler leaves it. */
 static void nmi_taken(struct cpu *cpu)
 {
@@ -474,6 +498,7 @@ int main(void)
 		TEST(wakes_for_nothing),
 		TEST(nmi_of_the_guest),
 		TEST(nmi_of_a_kick),
+		TEST(nmi_prints_the_ring),
 		TEST(kick_again),
 		TEST(x2apic_icr),
 		TEST(page_writes),
