@@ -3,6 +3,7 @@
 #pragma once
 
 #include "arch-x86/cpu.h"
+#include "arch-x86/dump.h"
 #include "arch-x86/insn.h"
 #include "arch-x86/virt.h"
 #include "vmx/vmcs.h"
@@ -140,10 +141,29 @@ static inline void vmx_current(struct virt_vcpu *v)
 }
 
 /* dump.c */
+/* The control words that say whether the processor has a field. */
+enum vmx_word {
+	VMX_WORD_NONE,
+	VMX_WORD_PIN,
+	VMX_WORD_CPU,
+	VMX_WORD_CPU2,
+	VMX_WORD_EXIT,
+	VMX_WORD_ENTRY
+};
+struct vmx_field {
+	u16 field;
+	u8 word;     /* enum vmx_word */
+	u32 control; /* must be set there; 0: the field is always there */
+	const char *name;
+	const struct bit_name *bits;
+};
+extern const struct vmx_field vmx_fields[]; /* in encoding order; ends with {0} */
+extern const struct bit_name vmx_pin_names[], vmx_cpu_names[], vmx_cpu2_names[], vmx_exit_names[],
+	vmx_entry_names[];
 void vmx_dump(struct virt_vcpu *v);
-/* check=entry, before VMLAUNCH or VMRESUME: logs each broken rule. Bit n: rule n is broken. */
-u64 vmx_broken_rules(struct virt_vcpu *v);
-const char *vmx_rule_words(u32 rule); /* NULL: no such rule */
+/* The manual's rules for an entry that the VMCS breaks. */
+void vmx_broken_rules(struct virt_vcpu *v, struct rules *r);
+/* check=entry, before VMLAUNCH or VMRESUME: logs each broken rule. */
 void vmx_check_before(struct virt_vcpu *v);
 /* Words for VMCS_INSN_ERROR. SDM vol. 3, "VM Instruction Error Numbers". */
 const char *vmx_insn_error(u32 number);
