@@ -182,7 +182,7 @@ static bool in_shadow(struct vcpu *vcpu)
 
 static bool interrupts_open(struct vcpu *vcpu)
 {
-	return virt->get(&vcpu->v, VREG_RFLAGS) & RFLAGS_IF && !in_shadow(vcpu) &&
+	return vcpu_flags(vcpu) & RFLAGS_IF && (vcpu->v.quiet || !in_shadow(vcpu)) &&
 	       !debug_blocks_interrupts(vcpu);
 }
 

@@ -34,8 +34,10 @@ struct vcpu_exit {
 			u8 size;
 			u16 port;
 			u32 count;
-			u64 linear_rip; /* where the instruction stood: skipped only if still there
-					 */
+			/* Where the instruction stood: it is skipped only if RIP still is there. */
+			u64 rip;
+			u64 linear_rip;	   /* the same with CS; only if linear_known */
+			bool linear_known; /* CS has been set since */
 		} io; /* data: in kvm_run's second page, moved by kvm/ through vcpu_io_data */
 		struct {
 			gpa_t gpa;

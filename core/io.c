@@ -161,7 +161,8 @@ static int to_vmm(struct vcpu *vcpu, u32 count)
 	vcpu->exit.io.size = io->size;
 	vcpu->exit.io.port = io->port;
 	vcpu->exit.io.count = count;
-	vcpu->exit.io.linear_rip = vcpu_linear_rip(vcpu);
+	vcpu->exit.io.rip = vcpu->v.rip;
+	vcpu->exit.io.linear_known = false;
 	vcpu->exit_pending = true;
 	return RUN_USER;
 }
@@ -211,6 +212,16 @@ static int string_exit(struct vcpu *vcpu, const struct vm_exit *e)
 	return RUN_CONTINUE;
 }
 
+static inline void store(void *to, u64 value, u32 size)
+{
+	if (size == 1)
+		*(u8 *)to = value;
+	else if (size == 2)
+		*(u16 *)to = value;
+	else
+		*(u32 *)to = value;
+}
+
 static void put_input(struct vcpu *vcpu, u64 value)
 {
 	put_register(&vcpu->v.gpr[GPR_RAX], value, vcpu->io.size);
@@ -220,7 +231,7 @@ static int single_exit(struct vcpu *vcpu)
 {
 	const struct io_access *io = &vcpu->io;
 	struct bus *ports = &vcpu->vm->ports;
-	u64 value = vcpu->v.gpr[GPR_RAX] & mask_of(io->size);
+	u64 value = vcpu->v.gpr[GPR_RAX];
 	u8 *page;
 	int result;
 
@@ -228,18 +239,19 @@ static int single_exit(struct vcpu *vcpu)
 		value = mask_of(io->size);
 		if (bus_read(ports, vcpu, io->port, io->size, &value, &result)) {
 			put_input(vcpu, value);
-			vcpu_skip(vcpu, io->insn_len);
+			run_skip(vcpu, io->insn_len);
 			return RUN_CONTINUE;
 		}
 		return to_vmm(vcpu, 1);
 	}
-	if (bus_write(ports, vcpu, io->port, io->size, value, &result)) {
-		vcpu_skip(vcpu, io->insn_len);
+	if (ports->count &&
+	    bus_write(ports, vcpu, io->port, io->size, value & mask_of(io->size), &result)) {
+		run_skip(vcpu, io->insn_len);
 		return RUN_CONTINUE;
 	}
 	page = vcpu_io_data(vcpu);
 	if (page)
-		memcpy(page, &value, io->size);
+		store(page, value, io->size);
 	to_vmm(vcpu, 1);
 	/* KVM_X86_QUIRK_OUT_7E_INC_RIP: QEMU's firmware expects RIP behind OUT 0x7e at the exit. */
 	if (io->port == 0x7e) {
@@ -316,22 +328,31 @@ static bool complete_string(struct vcpu *vcpu)
 	return true;
 }
 
+/* The VMM may have moved the vCPU elsewhere: then the instruction never happened. */
+static bool moved(struct vcpu *vcpu)
+{
+	if (likely(vcpu->v.rip == vcpu->exit.io.rip && !vcpu->exit.io.linear_known))
+		return false;
+	vcpu_code_changes(vcpu);
+	return vcpu_linear_rip(vcpu) != vcpu->exit.io.linear_rip;
+}
+
 bool io_complete(struct vcpu *vcpu)
 {
 	const struct io_access *io = &vcpu->io;
-	u8 *page = vcpu_io_data(vcpu);
 	u64 value = mask_of(io->size);
+	const u8 *page;
 
-	/* The VMM may have moved the vCPU elsewhere: then the instruction never happened. */
-	if (vcpu_linear_rip(vcpu) != vcpu->exit.io.linear_rip)
+	if (moved(vcpu))
 		return true;
 	if (io->string)
 		return complete_string(vcpu);
 	if (io->in) {
+		page = vcpu_io_data(vcpu);
 		if (page)
 			memcpy(&value, page, io->size);
 		put_input(vcpu, value);
 	}
-	vcpu_skip(vcpu, io->insn_len);
+	run_skip(vcpu, io->insn_len);
 	return true;
 }

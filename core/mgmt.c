@@ -13,6 +13,8 @@
 #include "mm/frames.h"
 #include "mm/phys.h"
 
+#define noinline __attribute__((noinline))
+
 #define PM1_SLEEP_TYPE(value) ((value) >> 10 & 7)
 #define PM1_SLEEP_ENABLE      BIT(13)
 #define PM1_WAKE_STATUS	      BIT(15) /* of the event block's first register */
@@ -352,18 +354,26 @@ static void run_xsetbv(struct vcpu *vcpu, const struct vm_exit *e)
 		skip(vcpu, e);
 }
 
-/* True: a hypercall for kvm/. */
-static bool is_hypercall(struct vcpu *vcpu, const struct vm_exit *e)
+/* In protected mode, at CPL 0. */
+static inline bool kernel_mode(struct vcpu *vcpu, const struct vm_exit *e)
 {
-	if (vcpu->v.gpr[GPR_RAX] == MGMT_HYPERCALL && virt->get(&vcpu->v, VREG_CPL) == 0 &&
-	    virt->get(&vcpu->v, VREG_CR0) & CR0_PE)
-		return skip(vcpu, e);
+	if (likely(e->code.known))
+		return e->code.cpl == 0 && e->code.cr0 & CR0_PE;
+	return virt->get(&vcpu->v, VREG_CPL) == 0 && virt->get(&vcpu->v, VREG_CR0) & CR0_PE;
+}
+
+/* True: a hypercall for kvm/. The interface has no prefix before VMCALL or VMMCALL. */
+static inline bool is_hypercall(struct vcpu *vcpu, const struct vm_exit *e)
+{
+	if (likely(vcpu->v.gpr[GPR_RAX] == MGMT_HYPERCALL && kernel_mode(vcpu, e))) {
+		run_skip(vcpu, e->insn_len ? e->insn_len : MGMT_HYPERCALL_BYTES);
+		return true;
+	}
 	vcpu_inject_ud(vcpu);
 	return false;
 }
 
-/* True: back to the caller. */
-static bool handle_exit(struct vcpu *vcpu, const struct vm_exit *e)
+static noinline void handle_exit(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	switch (e->reason) {
 	case EXIT_NONE:
@@ -411,8 +421,6 @@ static bool handle_exit(struct vcpu *vcpu, const struct vm_exit *e)
 		wbinvd();
 		skip(vcpu, e);
 		break;
-	case EXIT_HYPERCALL:
-		return is_hypercall(vcpu, e);
 	case EXIT_VIRT_INSN:
 		vcpu_inject_ud(vcpu);
 		break;
@@ -425,30 +433,25 @@ static bool handle_exit(struct vcpu *vcpu, const struct vm_exit *e)
 	default:
 		give_up(vcpu, "an exit that was not asked for");
 	}
-	return false;
 }
 
-static void enter(struct vcpu *vcpu, struct vm_exit *e)
+static inline void enter(struct vcpu *vcpu, struct cpu *cpu, struct vm_exit *e)
 {
-	struct cpu *cpu = vcpu->cpu;
-
-	if (cpu->loaded != &vcpu->v)
+	if (unlikely(cpu->loaded != &vcpu->v))
 		virt->load(&vcpu->v, cpu);
 	mgmt_epoch_seen(cpu);
 	virt->run(&vcpu->v, e);
-	if (vcpu->injecting != EVENT_NONE || e->vectoring.type != EVENT_NONE)
+	if (unlikely(vcpu->injecting | e->vectoring.type))
 		event_after_exit(vcpu, e);
 }
 
-static void prepare(struct vcpu *vcpu)
+static inline void prepare(struct vcpu *vcpu, struct cpu *cpu)
 {
-	struct cpu *cpu = vcpu->cpu;
-
-	if (__atomic_load_n(&cpu->root_flags, __ATOMIC_RELAXED) && virt->nmi_taken)
+	if (unlikely(__atomic_load_n(&cpu->root_flags, __ATOMIC_RELAXED)) && virt->nmi_taken)
 		mgmt_root_flags(vcpu);
-	if (__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) || cpu->waiting_for_sipi)
+	if (unlikely(__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) || cpu->waiting_for_sipi))
 		mgmt_cpu_requests(vcpu);
-	if (!vcpu->request)
+	if (likely(!vcpu->request))
 		return;
 	if (__atomic_exchange_n(&vcpu->request, 0, __ATOMIC_SEQ_CST) & REQUEST_TRIPLE_FAULT)
 		give_up(vcpu, "triple fault");
@@ -457,16 +460,16 @@ static void prepare(struct vcpu *vcpu)
 
 void mgmt_run(struct vcpu *vcpu)
 {
+	struct cpu *cpu = vcpu->cpu;
 	struct vm_exit e;
-	bool hypercall;
-	u64 start;
 
-	do {
-		prepare(vcpu);
-		enter(vcpu, &e);
-		start = rdtsc();
-		stats_exit(vcpu, vcpu->cpu, &e, 0, start);
-		hypercall = handle_exit(vcpu, &e);
-		stats_settled(vcpu, e.reason, rdtsc() - start);
-	} while (!hypercall);
+	for (;;) {
+		prepare(vcpu, cpu);
+		enter(vcpu, cpu, &e);
+		stats_exit(vcpu, cpu, &e, rdtsc());
+		if (unlikely(e.reason != EXIT_HYPERCALL))
+			handle_exit(vcpu, &e);
+		else if (is_hypercall(vcpu, &e))
+			return;
+	}
 }

@@ -12,9 +12,10 @@
 #include "arch-x86/cpu_state.h"
 #include "core/vm.h"
 
-#define MGMT_HYPERCALL	  0x6c65654bu	 /* RAX of a hypercall: kvm/abi.h's KEEL_CALL */
-#define MGMT_CPUID_STRING "KeelKeelKeel" /* KEEL_CPUID_STRING */
-#define MGMT_INTERFACE	  1u		 /* KEEL_INTERFACE */
+#define MGMT_HYPERCALL	     0x6c65654bu    /* RAX of a hypercall: kvm/abi.h's KEEL_CALL */
+#define MGMT_HYPERCALL_BYTES 3		    /* of VMCALL and of VMMCALL */
+#define MGMT_CPUID_STRING    "KeelKeelKeel" /* KEEL_CPUID_STRING */
+#define MGMT_INTERFACE	     1u		    /* KEEL_INTERFACE */
 
 /* What boot/ tells. Addresses are physical. */
 struct mgmt_boot {
@@ -81,8 +82,15 @@ u64 mgmt_reserved_pages(void);
 /* mgmt_memory.c */
 int mgmt_memory_init(const struct mgmt_boot *boot);
 void mgmt_memory_fault(struct vcpu *vcpu, const struct vm_exit *e);
+extern u64 mgmt_epoch_now;
 /* Before each entry: what this CPU's next entry flushes for. */
-void mgmt_epoch_seen(struct cpu *cpu);
+static inline void mgmt_epoch_seen(struct cpu *cpu)
+{
+	u64 epoch = __atomic_load_n(&mgmt_epoch_now, __ATOMIC_SEQ_CST);
+
+	if (unlikely(cpu->management_generation_seen != epoch))
+		__atomic_store_n(&cpu->management_generation_seen, epoch, __ATOMIC_RELEASE);
+}
 
 /* mgmt_cpuid.c */
 void mgmt_cpuid_init(void);

@@ -20,7 +20,7 @@
 #define TABLES_END BIT(48) /* what four levels reach */
 
 static struct spinlock mgmt_lock;
-static u64 epoch_now;
+u64 mgmt_epoch_now;
 static u64 known_end; /* mapped at launch below it */
 static u64 physical_end;
 static hpa_t zero_page;
@@ -133,20 +133,12 @@ void mgmt_memory_fault(struct vcpu *vcpu, const struct vm_exit *e)
 /* The epoch grows after the tables have changed, so whoever sees it flushes for the change. */
 static u64 next_epoch(void)
 {
-	return __atomic_add_fetch(&epoch_now, 1, __ATOMIC_SEQ_CST);
+	return __atomic_add_fetch(&mgmt_epoch_now, 1, __ATOMIC_SEQ_CST);
 }
 
 u64 mgmt_epoch(void)
 {
-	return __atomic_load_n(&epoch_now, __ATOMIC_SEQ_CST);
-}
-
-void mgmt_epoch_seen(struct cpu *cpu)
-{
-	u64 epoch = mgmt_epoch();
-
-	if (cpu->management_generation_seen != epoch)
-		__atomic_store_n(&cpu->management_generation_seen, epoch, __ATOMIC_RELEASE);
+	return __atomic_load_n(&mgmt_epoch_now, __ATOMIC_SEQ_CST);
 }
 
 /*

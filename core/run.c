@@ -22,10 +22,8 @@
 #include "core/xstate.h"
 #include "lib/string.h"
 
-#define likely(x)   __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
-#define noinline    __attribute__((noinline))
-#define RETRIES	    8 /* requests that may keep coming between two entries */
+#define noinline __attribute__((noinline))
+#define RETRIES	 8 /* requests that may keep coming between two entries */
 
 /* KVM's paravirtual hypercalls. */
 #define HYPERCALL_POLL_IRQ 1
@@ -97,7 +95,7 @@ int run_settle(struct vcpu *vcpu, int error, u32 length)
 {
 	switch (error) {
 	case 0:
-		vcpu_skip(vcpu, length);
+		run_skip(vcpu, length);
 		return RUN_CONTINUE;
 	case -EPERM:
 		vcpu_inject_ud(vcpu);
@@ -151,7 +149,7 @@ static int exit_cpuid(struct vcpu *vcpu, u32 length)
 		gpr[GPR_RCX] = regs[2];
 		gpr[GPR_RDX] = regs[3];
 	}
-	vcpu_skip(vcpu, length);
+	run_skip(vcpu, length);
 	return RUN_CONTINUE;
 }
 
@@ -190,7 +188,7 @@ static int exit_wrmsr(struct vcpu *vcpu, u32 length)
 
 static int exit_hlt(struct vcpu *vcpu, u32 length)
 {
-	vcpu_skip(vcpu, length);
+	run_skip(vcpu, length);
 	if (!vcpu->vm->irqchip) {
 		vcpu->exit.reason = USER_HLT;
 		return RUN_USER;
@@ -213,7 +211,7 @@ static int exit_hypercall(struct vcpu *vcpu, u32 length)
 	else if (number != HYPERCALL_POLL_IRQ)
 		result = -HYPERCALL_ENOSYS;
 	vcpu->v.gpr[GPR_RAX] = wide ? (u64)result : (u32)result;
-	vcpu_skip(vcpu, length);
+	run_skip(vcpu, length);
 	return RUN_CONTINUE;
 }
 
@@ -324,7 +322,7 @@ static noinline int exit_insn(struct vcpu *vcpu, const struct vm_exit *e, u32 le
 		 */
 		break;
 	}
-	vcpu_skip(vcpu, length);
+	run_skip(vcpu, length);
 	return RUN_CONTINUE;
 }
 
@@ -523,26 +521,23 @@ static noinline int prepare_entry(struct vcpu *vcpu, u64 armed)
 static int enter_and_settle(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 {
 	struct vm_exit e;
-	u64 exited = rdtsc();
+	u64 exited;
 	int outcome = RUN_CONTINUE;
 
-	e.reason = EXIT_NONE;
+	if (unlikely(!announce_entry(vcpu)))
+		outcome = prepare_entry(vcpu, armed);
 	while (likely(outcome == RUN_CONTINUE)) {
-		if (unlikely(!announce_entry(vcpu))) {
-			outcome = prepare_entry(vcpu, armed);
-			if (outcome != RUN_CONTINUE)
-				break;
-		}
-		stats_settled(vcpu, e.reason, rdtsc() - exited);
 		virt->run(&vcpu->v, &e);
 		__atomic_store_n(&vcpu->in_guest, 0, __ATOMIC_RELEASE);
 		exited = rdtsc();
-		stats_exit(vcpu, cpu, &e, vcpu->vm->handle, exited);
+		stats_exit(vcpu, cpu, &e, exited);
 		if (unlikely(vcpu->injecting | e.vectoring.type))
 			event_after_exit(vcpu, &e);
 		outcome = dispatch(vcpu, &e);
+		if (outcome == RUN_CONTINUE && unlikely(!announce_entry(vcpu)))
+			outcome = prepare_entry(vcpu, armed);
+		stats_settled(vcpu, e.reason, rdtsc() - exited);
 	}
-	stats_settled(vcpu, e.reason, rdtsc() - exited);
 	return outcome;
 }
 
@@ -551,46 +546,58 @@ static int run_loaded(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 	struct vcpu *management = cpu->management;
 	int outcome;
 
-	if (management) {
-		virt->put(&management->v);
-		xstate_enter(vcpu, management);
-	}
-	virt->load(&vcpu->v, cpu);
+	xstate_enter(vcpu, management, cpu);
+	virt->swap(&management->v, &vcpu->v, cpu);
 	if (unlikely(vcpu->debug.control & DEBUG_SINGLE_STEP))
 		vcpu_set_rflags(vcpu, vcpu_rflags(vcpu));
 	outcome = enter_and_settle(vcpu, cpu, armed);
-	virt->put(&vcpu->v);
-	debug_sync(vcpu);
-	control_cr8_from_guest(vcpu);
-	if (management) {
-		xstate_leave(vcpu, management);
-		virt->load(&management->v, cpu);
-	}
+	virt->swap(&vcpu->v, &management->v, cpu);
+	xstate_leave(vcpu, management);
+	if (unlikely(vcpu->v.dr_live))
+		debug_sync(vcpu);
+	if (vcpu->vm->irqchip)
+		control_cr8_from_guest(vcpu);
 	return outcome;
 }
 
 /* The VMM's answer first: it belongs to the instruction that RIP still points at. */
-static bool answer_taken(struct vcpu *vcpu, int *outcome)
+static noinline int take_answer(struct vcpu *vcpu)
 {
-	if (!vcpu->exit_pending)
-		return true;
-	*outcome = vcpu_complete_exit(vcpu) ? RUN_USER : RUN_FAULT;
-	return *outcome == RUN_FAULT && !vcpu->exit_pending;
+	if (vcpu_complete_exit(vcpu))
+		return RUN_USER;
+	return vcpu->exit_pending ? RUN_FAULT : RUN_CONTINUE;
 }
 
-static void start_run(struct vcpu *vcpu, struct cpu *cpu)
+static noinline void wake_up(struct vcpu *vcpu)
 {
-	u64 *wake = &vcpu->vm->wake[vcpu->index / 64], mine = BIT(vcpu->index % 64);
-
 	__atomic_store_n(&vcpu->sleeping, 0, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(wake, __ATOMIC_RELAXED) & mine)
-		__atomic_fetch_and(wake, ~mine, __ATOMIC_SEQ_CST);
+	__atomic_fetch_and(&vcpu->vm->wake[vcpu->index / 64], ~BIT(vcpu->index % 64),
+			   __ATOMIC_SEQ_CST);
+}
+
+static inline void start_run(struct vcpu *vcpu, struct cpu *cpu)
+{
+	if (unlikely(vcpu->sleeping | vm_wants_wake(vcpu->vm)))
+		wake_up(vcpu);
 	__atomic_store_n(&vcpu->cpu, cpu, __ATOMIC_RELAXED);
 	vcpu->ran = true;
-	if (vcpu->window_requested)
+	if (unlikely(vcpu->window_requested))
 		vcpu_set_request(vcpu, REQUEST_EVENT);
 	if (vcpu->deadline != NO_DEADLINE && vcpu->deadline <= rdtsc())
 		vcpu_set_request(vcpu, REQUEST_TIMER);
+}
+
+/* Until it can be entered, or something else is to be done. */
+static noinline int make_ready(struct vcpu *vcpu, u64 armed)
+{
+	int outcome = RUN_CONTINUE;
+
+	for (u32 i = 0; i < RETRIES; i++) {
+		outcome = before_entry(vcpu, armed);
+		if (outcome != RUN_CONTINUE || vcpu->mp_state == MP_RUNNABLE)
+			return outcome;
+	}
+	return RUN_INTERRUPTED;
 }
 
 enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
@@ -598,22 +605,23 @@ enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 	struct vm *vm = vcpu->vm;
 	int outcome = RUN_CONTINUE;
 
-	if (__atomic_load_n(&vm->dying, __ATOMIC_SEQ_CST))
+	if (unlikely(__atomic_load_n(&vm->dying, __ATOMIC_SEQ_CST)))
 		return RUN_DEAD;
-	if (pool_free_pages(&vm->pool) < vm->low_water)
+	if (unlikely(pool_free_pages(&vm->pool) < vm->low_water))
 		return RUN_MEMORY;
-	if (!answer_taken(vcpu, &outcome))
+	if (unlikely(vcpu->exit_pending))
+		outcome = take_answer(vcpu);
+	if (outcome != RUN_CONTINUE)
 		return outcome;
 	start_run(vcpu, cpu);
-	for (u32 i = 0; i < RETRIES; i++) {
-		outcome = before_entry(vcpu, armed);
-		if (outcome != RUN_CONTINUE || vcpu->mp_state == MP_RUNNABLE)
-			break;
-	}
-	if (outcome == RUN_CONTINUE && vcpu->mp_state == MP_RUNNABLE)
+	/* Who sets step_hit or changes mp_state while it does not run sets a request, too. */
+	if (unlikely(vcpu->request || vcpu->mp_state != MP_RUNNABLE || vm_wants_wake(vm) ||
+		     vcpu->deadline < armed))
+		outcome = make_ready(vcpu, armed);
+	if (outcome == RUN_CONTINUE)
 		outcome = run_loaded(vcpu, cpu, armed);
 	__atomic_store_n(&vcpu->cpu, NULL, __ATOMIC_RELAXED);
-	return outcome == RUN_CONTINUE ? RUN_INTERRUPTED : (enum run_outcome)outcome;
+	return (enum run_outcome)outcome;
 }
 
 static bool complete_emulation(struct vcpu *vcpu)

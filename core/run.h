@@ -16,6 +16,17 @@ int run_emulate(struct vcpu *vcpu, const struct vm_exit *e);
 /* 0 and negative errno of an instruction's rules become: skip, #GP, #UD, a page fault to map. */
 int run_settle(struct vcpu *vcpu, int error, u32 length);
 
+/* vcpu_skip(), for what is the usual case. */
+static inline void run_skip(struct vcpu *vcpu, u32 length)
+{
+	u64 rip = vcpu->v.rip + length;
+
+	if (likely(vcpu->v.quiet && !((rip ^ vcpu->v.rip) >> 16)))
+		vcpu->v.rip = rip;
+	else
+		vcpu_skip(vcpu, length);
+}
+
 /* What linear_copy() returned, other than 0. */
 int run_access_failed(struct vcpu *vcpu, int error, const struct vm_exit *e);
 

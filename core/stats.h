@@ -25,8 +25,13 @@ _Static_assert(EXIT_REASON_COUNT <= STAT_REASONS, "one slot a reason");
 
 struct exit_record {
 	u64 tsc, rip, qualification;
-	u32 vm;
-	u16 vcpu, reason;
+	union {
+		u64 where; /* all three: vcpu->ring_id with the reason */
+		struct {
+			u16 reason, vcpu;
+			u32 vm;
+		};
+	};
 };
 
 struct exit_ring {
@@ -35,37 +40,31 @@ struct exit_ring {
 };
 #define EXIT_RING_PAGES ((sizeof(struct exit_ring) + PAGE_SIZE - 1) / PAGE_SIZE)
 
-struct exit_clock { /* of one run */
-	u64 tsc;
-	u32 reason;
-};
-
-static inline void stats_exit(struct vcpu *vcpu, const struct cpu *cpu, const struct vm_exit *e,
-			      u32 vm, u64 now)
+/* An exit at `now` (TSC): to the CPU's ring. */
+static inline void stats_exit(const struct vcpu *vcpu, const struct cpu *cpu,
+			      const struct vm_exit *e, u64 now)
 {
 	struct exit_ring *ring = cpu->ring;
 	struct exit_record *record;
 
-	vcpu->stats->count[e->reason & (STAT_REASONS - 1)]++;
-	if (!ring)
+	if (unlikely(!ring))
 		return;
 	record = &ring->entry[ring->next++ % EXIT_RING_ENTRIES];
 	record->tsc = now;
 	record->rip = vcpu->v.rip;
 	record->qualification = e->info1;
-	record->vm = vm;
-	record->vcpu = vcpu->id;
-	record->reason = e->reason;
+	record->where = vcpu->ring_id | e->reason;
 }
 
-/* The exit of `reason` has been settled in `cycles`. */
+/* A child's exit of `reason` has been settled in `cycles`: counted. */
 static inline void stats_settled(struct vcpu *vcpu, u32 reason, u64 cycles)
 {
-	u32 bucket = cycles ? 63 - __builtin_clzll(cycles) : 0;
+	struct exit_stats *stats = vcpu->stats;
+	u32 bucket = 63 - __builtin_clzll(cycles | 1);
 
-	reason &= STAT_REASONS - 1;
-	vcpu->stats->cycles[reason] += cycles;
-	vcpu->stats->histogram[reason][MIN(bucket, STAT_BUCKETS - 1)]++;
+	stats->count[reason]++;
+	stats->cycles[reason] += cycles;
+	stats->histogram[reason][MIN(bucket, STAT_BUCKETS - 1)]++;
 }
 
 const char *exit_reason_name(u32 reason);

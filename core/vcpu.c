@@ -12,7 +12,6 @@
 #include "core/msr.h"
 #include "core/vm.h"
 #include "mm/guest_walk.h"
-#include "mm/phys.h"
 
 u8 vcpu_kick_vector;
 
@@ -154,13 +153,6 @@ bool vcpu_accept_init(struct vcpu *vcpu)
 	return vcpu->mp_state != MP_UNINITIALIZED && vcpu->mp_state != MP_INIT_RECEIVED;
 }
 
-u8 *vcpu_io_data(struct vcpu *vcpu)
-{
-	if (vcpu->kvm_run_hpa.v == HPA_NONE.v)
-		return NULL;
-	return (u8 *)phys_ptr(vcpu->kvm_run_hpa) + PAGE_SIZE;
-}
-
 u64 vcpu_rflags(struct vcpu *vcpu)
 {
 	u64 rflags = virt->get(&vcpu->v, VREG_RFLAGS);
@@ -191,12 +183,25 @@ u32 vcpu_code_mode(struct vcpu *vcpu)
 	return mode_of(vcpu, &cs);
 }
 
-u64 vcpu_linear_rip(struct vcpu *vcpu)
+static u64 linear(struct vcpu *vcpu, u64 rip)
 {
 	struct segment cs;
 
 	virt->get_segment(&vcpu->v, SEG_CS, &cs);
-	return mode_of(vcpu, &cs) == 8 ? vcpu->v.rip : (u32)(cs.base + vcpu->v.rip);
+	return mode_of(vcpu, &cs) == 8 ? rip : (u32)(cs.base + rip);
+}
+
+u64 vcpu_linear_rip(struct vcpu *vcpu)
+{
+	return linear(vcpu, vcpu->v.rip);
+}
+
+void vcpu_code_changes(struct vcpu *vcpu)
+{
+	if (!vcpu->exit_pending || vcpu->exit.reason != USER_IO || vcpu->exit.io.linear_known)
+		return;
+	vcpu->exit.io.linear_rip = linear(vcpu, vcpu->exit.io.rip);
+	vcpu->exit.io.linear_known = true;
 }
 
 bool vcpu_memory_fault(struct vcpu *vcpu, gpa_t gpa, bool write)
@@ -263,7 +268,7 @@ void vcpu_skip(struct vcpu *vcpu, u32 length)
 	 * In 64-bit mode RIP may step into the non-canonical hole: the fetch there faults in the
 	 * guest, as on the processor. Elsewhere it wraps, which only sums beyond 16 bits can show.
 	 */
-	if (rip > 0xffff && vcpu->v.rip <= 0xffffffff) {
+	if ((rip ^ vcpu->v.rip) >> 16 && vcpu->v.rip <= 0xffffffff) {
 		u32 mode = vcpu_code_mode(vcpu);
 
 		if (mode == 2 && vcpu->v.rip <= 0xffff)

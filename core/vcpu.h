@@ -10,6 +10,7 @@
 #include "arch-x86/virt.h"
 #include "core/emulate.h"
 #include "core/exits.h"
+#include "mm/phys.h"
 
 struct vm;
 struct lapic;
@@ -177,6 +178,7 @@ struct vcpu {
 	gpa_t kvm_run; /* the shared pages, in the management guest */
 	hpa_t kvm_run_hpa;
 	struct exit_stats *stats; /* core/stats.h */
+	u64 ring_id;		  /* vm->handle in bits 63..32, id in 31..16 */
 };
 
 static inline void vcpu_set_request(struct vcpu *vcpu, u32 bits)
@@ -261,12 +263,29 @@ bool vcpu_accept_init(struct vcpu *vcpu);
 /* KVM's ready_for_interrupt_injection: KVM_INTERRUPT would be delivered at the next entry. */
 bool vcpu_interrupt_ready(struct vcpu *vcpu);
 /* The second page behind kvm_run, where port data goes; NULL without one. */
-u8 *vcpu_io_data(struct vcpu *vcpu);
+static inline u8 *vcpu_io_data(const struct vcpu *vcpu)
+{
+	if (vcpu->kvm_run_hpa.v == HPA_NONE.v)
+		return NULL;
+	return (u8 *)phys_ptr(vcpu->kvm_run_hpa) + PAGE_SIZE;
+}
+/* RFLAGS and CR8 as the processor has them, without asking the backend where it has told. */
+static inline u64 vcpu_flags(struct vcpu *vcpu)
+{
+	return likely(vcpu->v.rflags) ? vcpu->v.rflags : virt->get(&vcpu->v, VREG_RFLAGS);
+}
+static inline u64 vcpu_cr8(struct vcpu *vcpu)
+{
+	return likely(vcpu->v.rflags) ? vcpu->v.cr8 : virt->get(&vcpu->v, VREG_CR8);
+}
 /* RFLAGS as the guest has it: without the VMM's single step. */
 u64 vcpu_rflags(struct vcpu *vcpu);
 void vcpu_set_rflags(struct vcpu *vcpu, u64 rflags);
 /* RIP plus CS.base, cut to the mode's width. */
 u64 vcpu_linear_rip(struct vcpu *vcpu);
+/* To be called before CS, CR0 or EFER is set from outside: an access that waits for the VMM then
+ * remembers where its instruction stands. */
+void vcpu_code_changes(struct vcpu *vcpu);
 /* The code segment's default size in bytes: 2, 4 or 8. */
 u32 vcpu_code_mode(struct vcpu *vcpu);
 /* Fills exit.memory for a guest frame that has a slot but no page; false: no slot there. */

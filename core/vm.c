@@ -104,6 +104,7 @@ int vcpu_create(struct vm *vm, u32 id, struct vcpu **out)
 		return -ENOMEM;
 	vcpu->vm = vm;
 	vcpu->id = id;
+	vcpu->ring_id = (u64)vm->handle << 32 | (u64)(u16)id << 16;
 	vcpu->index = vm->vcpu_count;
 	vcpu->kvm_run_hpa = HPA_NONE;
 	vcpu->deadline = NO_DEADLINE;

@@ -14,6 +14,7 @@
 #include "lib/string.h"
 #include "mm/phys.h"
 
+#define noinline __attribute__((noinline))
 #define CARRIED                                                                                    \
 	(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM | XCR0_PKRU)
 /* CPUID 8000_0008 EBX: IBRS, STIBP or SSBD; each has a bit of SPEC_CTRL, some have no IBRS. */
@@ -32,6 +33,7 @@
 
 static struct {
 	bool ready, xsave, xss, rdtscp, spec_ctrl, barrier, perf_global;
+	bool more_msrs; /* xss, spec_ctrl or perf_global */
 	u64 mask;
 	u32 size;
 	u32 perf_global_msr;
@@ -89,6 +91,7 @@ void xstate_init(void)
 		host.barrier |= (cpuid(0x80000008, 0).ebx & BIT(12)) != 0;
 	}
 	find_perf_control(max);
+	host.more_msrs = host.xss || host.spec_ctrl || host.perf_global;
 	host.ready = true;
 }
 
@@ -159,19 +162,21 @@ void xstate_reset(struct vcpu *vcpu)
 	vcpu->xcr0 = XCR0_X87;
 }
 
-static void switch_area(void *from, u64 xcr0_from, void *to, u64 xcr0_to)
+/* XCR0 is read back: QEMU 7.2 lets XSETBV through on SVM. */
+static inline void switch_area(struct vcpu *from, struct vcpu *to)
 {
-	if (!host.xsave) {
-		fxsave(from);
-		fxrstor(to);
+	if (unlikely(!host.xsave)) {
+		fxsave(from->xsave);
+		fxrstor(to->xsave);
 		return;
 	}
-	if (xcr0_from != host.mask)
+	from->xcr0 = xgetbv(0);
+	if (from->xcr0 != host.mask)
 		xsetbv(0, host.mask);
-	xsave(from, host.mask);
-	xrstor(to, host.mask);
-	if (xcr0_to != host.mask)
-		xsetbv(0, xcr0_to);
+	xsave(from->xsave, host.mask);
+	xrstor(to->xsave, host.mask);
+	if (to->xcr0 != host.mask)
+		xsetbv(0, to->xcr0);
 }
 
 /* Writes an MSR only when its value changes: a read is much cheaper. Returns the old value. */
@@ -185,51 +190,52 @@ static u64 swap_msr(u32 index, u64 value)
 }
 
 /* What one VM taught this CPU's branch predictors must not steer another one (design D14). */
-static void barrier_between_vms(struct vcpu *vcpu)
+static noinline void barrier_between_vms(struct vcpu *vcpu, struct cpu *cpu)
 {
-	struct cpu *cpu = vcpu->cpu;
-
-	if (cpu->last_vm == vcpu->vm->handle)
-		return;
 	cpu->last_vm = vcpu->vm->handle;
 	if (host.barrier)
 		wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
 }
 
-void xstate_enter(struct vcpu *vcpu, struct vcpu *management)
+static noinline void enter_more_msrs(struct vcpu *vcpu, struct vcpu_msrs *mine)
 {
-	struct vcpu_msrs *mine = &management->msr;
-
-	barrier_between_vms(vcpu);
 	/* Performance counters of the management guest must not count, and so tell of, a child. */
 	if (host.perf_global)
 		mine->perf_global = swap_msr(host.perf_global_msr, 0);
 	if (host.xss)
 		mine->xss = swap_msr(MSR_XSS, 0);
-	if (host.rdtscp)
-		mine->tsc_aux = swap_msr(MSR_TSC_AUX, vcpu->msr.tsc_aux);
 	if (host.spec_ctrl)
 		mine->spec_ctrl = swap_msr(MSR_SPEC_CTRL, vcpu->msr.spec_ctrl);
-	if (host.xsave)
-		management->xcr0 = xgetbv(0);
-	switch_area(management->xsave, management->xcr0, vcpu->xsave, vcpu->xcr0);
 }
 
-void xstate_leave(struct vcpu *vcpu, struct vcpu *management)
+static noinline void leave_more_msrs(const struct vcpu_msrs *mine)
 {
-	struct vcpu_msrs *mine = &management->msr;
-
-	if (host.xsave)
-		vcpu->xcr0 = xgetbv(0);
-	switch_area(vcpu->xsave, vcpu->xcr0, management->xsave, management->xcr0);
 	if (host.spec_ctrl)
 		swap_msr(MSR_SPEC_CTRL, mine->spec_ctrl);
-	if (host.rdtscp)
-		swap_msr(MSR_TSC_AUX, mine->tsc_aux);
 	if (host.xss)
 		swap_msr(MSR_XSS, mine->xss);
 	if (host.perf_global)
 		swap_msr(host.perf_global_msr, mine->perf_global);
+}
+
+void xstate_enter(struct vcpu *vcpu, struct vcpu *management, struct cpu *cpu)
+{
+	if (unlikely(cpu->last_vm != vcpu->vm->handle))
+		barrier_between_vms(vcpu, cpu);
+	if (host.more_msrs)
+		enter_more_msrs(vcpu, &management->msr);
+	if (host.rdtscp)
+		management->msr.tsc_aux = swap_msr(MSR_TSC_AUX, vcpu->msr.tsc_aux);
+	switch_area(management, vcpu);
+}
+
+void xstate_leave(struct vcpu *vcpu, struct vcpu *management)
+{
+	switch_area(vcpu, management);
+	if (host.rdtscp && management->msr.tsc_aux != vcpu->msr.tsc_aux)
+		wrmsr(MSR_TSC_AUX, management->msr.tsc_aux);
+	if (host.more_msrs)
+		leave_more_msrs(&management->msr);
 }
 
 /* SDM vol. 1, "Enabling the XSAVE Feature Set and XSAVE-Enabled Features". */

@@ -26,7 +26,7 @@ u32 xstate_compacted_size_of(u64 components);
 void xstate_reset(struct vcpu *vcpu);
 
 /* From the management guest to the child, and back. Both vCPUs' areas are the standard format. */
-void xstate_enter(struct vcpu *vcpu, struct vcpu *management);
+void xstate_enter(struct vcpu *vcpu, struct vcpu *management, struct cpu *cpu);
 void xstate_leave(struct vcpu *vcpu, struct vcpu *management);
 
 /* XSETBV's rules (SDM vol. 1, "Processor Extended State") and what its CPUID offers. */

@@ -3,7 +3,7 @@
  * The hypercall interface between the management guest's kernel and Keel: docs/hypercalls.md.
  * Shared by kvm/, mgmt/uefi and mgmt/linux; nothing but numbers and plain structs.
  *
- * VMCALL or VMMCALL at CPL 0:
+ * VMCALL or VMMCALL, without a prefix, at CPL 0:
  *   in   RAX KEEL_CALL   RDI object handle   RSI request (a KVM ioctl's 32-bit number, or KEEL_*)
  *        RDX argument: physical address of its struct, or the immediate value
  *        RCX bytes at RDX (not looked at where RDX is immediate)   R8, R9 extra

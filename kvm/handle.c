@@ -58,6 +58,24 @@ none:
 	return -EBADF;
 }
 
+struct vcpu *handle_enter_vcpu(struct cpu *cpu, u64 handle)
+{
+	u32 number = handle >> SLOT_SHIFT & SLOT_MASK;
+	u32 index = handle & KEEL_HANDLE_VCPU;
+	struct vm_slot *s;
+
+	if (unlikely(number - 1 >= HANDLE_VMS))
+		return NULL;
+	s = &slots[number - 1];
+	__atomic_store_n(&in_use[cpu->index].slot, number, __ATOMIC_SEQ_CST);
+	if (likely(__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == HANDLE_LIVE &&
+		   handle >> GENERATION_SHIFT == s->generation &&
+		   index - 1 < __atomic_load_n(&kvm_vm(s->vm)->vcpus_ready, __ATOMIC_ACQUIRE)))
+		return s->vm->vcpus[index - 1];
+	handle_leave(cpu);
+	return NULL;
+}
+
 void handle_leave(struct cpu *cpu)
 {
 	__atomic_store_n(&in_use[cpu->index].slot, 0, __ATOMIC_RELEASE);

@@ -53,6 +53,8 @@ struct vm_slot {
  */
 int handle_enter(struct cpu *cpu, u64 handle, struct vm_slot **slot, struct vm **vm,
 		 struct vcpu **vcpu);
+/* The same for a vCPU alone; NULL, and nothing is worked on: it is none, or not a live VM's. */
+struct vcpu *handle_enter_vcpu(struct cpu *cpu, u64 handle);
 void handle_leave(struct cpu *cpu);
 /* Finds a slot for vm and publishes it. -ENFILE: HANDLE_VMS VMs are there already. */
 int handle_add(struct vm *vm, u64 *handle);

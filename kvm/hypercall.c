@@ -5,6 +5,8 @@
 #include "core/mgmt.h"
 #include "lib/string.h"
 
+#define noinline __attribute__((noinline))
+
 _Static_assert(KEEL_CALL == MGMT_HYPERCALL, "core/ filters on the same number");
 
 /* The copies of arguments and results, one page a CPU: too big for root's stack. */
@@ -100,9 +102,9 @@ static s64 dispatch(struct call *call, u64 number, bool dying)
 	return call->vm ? on_vm(call, row) : execute(call, row);
 }
 
-void hypercall(struct cpu *cpu)
+/* Any request but KEEL_RUN on a live vCPU. */
+static noinline void general(struct cpu *cpu, u64 *gpr)
 {
-	u64 *gpr = cpu->management->v.gpr;
 	struct call call = {
 		.cpu = cpu,
 		.handle = gpr[GPR_RDI],
@@ -115,9 +117,7 @@ void hypercall(struct cpu *cpu)
 
 	if (call.handle != KEEL_SYSTEM_HANDLE)
 		result = handle_enter(cpu, call.handle, &call.slot, &call.vm, &call.vcpu);
-	if (result == 0 && gpr[GPR_RSI] == KEEL_RUN && call.vcpu)
-		result = run_vcpu(&call);
-	else if (result != -EBADF)
+	if (result != -EBADF)
 		result = dispatch(&call, gpr[GPR_RSI], result == -EIO);
 	if (call.vm && result >= 0 && vm_wants_wake(call.vm))
 		reply = KEEL_REPLY_WAKE;
@@ -127,6 +127,21 @@ void hypercall(struct cpu *cpu)
 	gpr[GPR_RDX] = call.result2;
 	gpr[GPR_RCX] = reply;
 	gpr[GPR_R8] = call.result3;
+}
+
+void hypercall(struct cpu *cpu)
+{
+	u64 *gpr = cpu->management->v.gpr;
+	struct vcpu *vcpu = NULL;
+
+	if (likely(gpr[GPR_RSI] == KEEL_RUN))
+		vcpu = handle_enter_vcpu(cpu, gpr[GPR_RDI]);
+	if (unlikely(!vcpu)) {
+		general(cpu, gpr);
+		return;
+	}
+	run_vcpu(cpu, vcpu);
+	handle_leave(cpu);
 }
 
 void kvm_cpu_loop(struct cpu *cpu)

@@ -67,8 +67,11 @@ __attribute__((noreturn)) void kvm_cpu_loop(struct cpu *cpu);
 /* Executes the hypercall that stands in the registers of this CPU's management vCPU. */
 void hypercall(struct cpu *cpu);
 
-/* KEEL_RUN (run.c): the one request that has to be fast. call->argument: the caller's timer. */
-s64 run_vcpu(struct call *call);
+/*
+ * KEEL_RUN (run.c), the one request that has to be fast: its arguments and results stand in the
+ * registers of the management vCPU. The CPU works on the vCPU's VM (handle_enter_vcpu()).
+ */
+void run_vcpu(struct cpu *cpu, struct vcpu *vcpu);
 
 /*
  * Copies between the management guest's memory and Keel. offset is from call->argument; the bytes

@@ -15,6 +15,7 @@
 #include "lib/string.h"
 #include "mm/phys.h"
 
+#define noinline	     __attribute__((noinline))
 #define READ_ONCE(x)	     (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
 
@@ -28,22 +29,31 @@ _Static_assert((int)USER_UNKNOWN == KVM_EXIT_UNKNOWN && (int)USER_IO == KVM_EXIT
 		       (int)USER_INTERNAL_ERROR == KVM_EXIT_INTERNAL_ERROR,
 	       "core's numbers are KVM's");
 
-static u64 current_cr8(struct vcpu *vcpu)
-{
-	return vcpu->lapic ? vcpu->vm->irqchip->get_cr8(vcpu) : virt->get(&vcpu->v, VREG_CR8);
-}
+/* ready_for_interrupt_injection, if_flag and flags, which lie in one word. */
+#define SHOW_READY BIT(0)
+#define SHOW_IF	   BIT(8)
+_Static_assert(offsetof(struct kvm_run, ready_for_interrupt_injection) == 12 &&
+		       offsetof(struct kvm_run, if_flag) == 13 &&
+		       offsetof(struct kvm_run, flags) == 14,
+	       "one word");
 
 /* What every return to the VMM shows (Linux's post_kvm_run_save). */
-static void show_state(struct vcpu *vcpu, struct kvm_run *run)
+static inline void show_state(struct vcpu *vcpu, struct kvm_run *run)
 {
 	const struct vm *vm = vcpu->vm;
 	bool pic = vm->irqchip && !vm->split_irqchip;
+	u32 word = pic || vcpu_interrupt_ready(vcpu) ? SHOW_READY : 0;
 
-	run->if_flag = (virt->get(&vcpu->v, VREG_RFLAGS) & RFLAGS_IF) != 0;
-	run->cr8 = current_cr8(vcpu);
-	run->apic_base = vcpu->lapic ? lapic_base(vcpu) : vcpu->msr.apic_base;
-	run->ready_for_interrupt_injection = pic || vcpu_interrupt_ready(vcpu);
-	run->flags = 0;
+	if (vcpu_flags(vcpu) & RFLAGS_IF)
+		word |= SHOW_IF;
+	WRITE_ONCE(*(u32 *)&run->ready_for_interrupt_injection, word);
+	if (vcpu->lapic) {
+		run->cr8 = vm->irqchip->get_cr8(vcpu);
+		run->apic_base = lapic_base(vcpu);
+	} else {
+		run->cr8 = vcpu_cr8(vcpu);
+		run->apic_base = vcpu->msr.apic_base;
+	}
 }
 
 static void show_internal_error(const struct vcpu_exit *exit, struct kvm_run *run)
@@ -57,19 +67,10 @@ static void show_internal_error(const struct vcpu_exit *exit, struct kvm_run *ru
 }
 
 /* Tells the VMM of vcpu->exit. */
-static void show_exit(const struct call *call, struct kvm_run *run)
+static void show_other_exit(const struct vcpu_exit *exit, const struct cpu *cpu,
+			    struct kvm_run *run)
 {
-	const struct vcpu_exit *exit = &call->vcpu->exit;
-
-	run->exit_reason = exit->reason;
 	switch (exit->reason) {
-	case USER_IO:
-		run->io.direction = exit->io.in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
-		run->io.size = exit->io.size;
-		run->io.port = exit->io.port;
-		run->io.count = exit->io.count;
-		run->io.data_offset = EXIT_IO_BYTES;
-		break;
 	case USER_MMIO:
 		run->mmio.phys_addr = exit->mmio.gpa.v;
 		memcpy(run->mmio.data, exit->mmio.data, sizeof(run->mmio.data));
@@ -84,12 +85,27 @@ static void show_exit(const struct call *call, struct kvm_run *run)
 		break;
 	case USER_FAIL_ENTRY:
 		run->fail_entry.hardware_entry_failure_reason = exit->fail_entry.hardware_reason;
-		run->fail_entry.cpu = call->cpu->index;
+		run->fail_entry.cpu = cpu->index;
 		break;
 	case USER_INTERNAL_ERROR:
 		show_internal_error(exit, run);
 		break;
 	}
+}
+
+static inline void show_exit(const struct vcpu_exit *exit, const struct cpu *cpu,
+			     struct kvm_run *run)
+{
+	run->exit_reason = exit->reason;
+	if (unlikely(exit->reason != USER_IO)) {
+		show_other_exit(exit, cpu, run);
+		return;
+	}
+	run->io.direction = exit->io.in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+	run->io.size = exit->io.size;
+	run->io.port = exit->io.port;
+	run->io.count = exit->io.count;
+	run->io.data_offset = EXIT_IO_BYTES;
 }
 
 /* The VMM's side of an access that it was asked for. */
@@ -112,7 +128,7 @@ static int take_cr8(struct vcpu *vcpu, const struct kvm_run *run)
 
 	if (cr8 > 15)
 		return -EINVAL;
-	if (cr8 != virt->get(&vcpu->v, VREG_CR8))
+	if (cr8 != vcpu_cr8(vcpu))
 		virt->set(&vcpu->v, VREG_CR8, cr8);
 	return 0;
 }
@@ -125,86 +141,102 @@ static s64 interrupted(struct kvm_run *run, bool immediate)
 	return KEEL_EINTR;
 }
 
-/* What the driver has to do next, of core's outcome. */
-static s64 outcome(struct call *call, struct kvm_run *run, enum run_outcome ended)
+/* What the driver has to do next, of core's outcome. gpr: the hypercall's registers. */
+static noinline s64 other_outcome(struct vcpu *vcpu, u64 *gpr, enum run_outcome ended)
 {
-	struct vcpu *vcpu = call->vcpu;
+	struct vm *vm = vcpu->vm;
 
 	switch (ended) {
-	case RUN_USER:
-		show_exit(call, run);
-		return KEEL_USER;
 	case RUN_INTERRUPTED:
 		return KEEL_INTERRUPTED;
 	case RUN_FAULT:
-		call->result2 = vcpu->exit.memory.gpa.v;
-		call->result3 =
+		gpr[GPR_RDX] = vcpu->exit.memory.gpa.v;
+		gpr[GPR_R8] =
 			ALIGN_DOWN(vcpu->exit.memory.hva, PAGE_SIZE) | vcpu->exit.memory.write;
 		return KEEL_FAULT;
 	case RUN_HALTED:
-		call->result2 = vcpu->deadline;
+		gpr[GPR_RDX] = vcpu->deadline;
 		return KEEL_HALTED;
 	case RUN_ARM:
-		call->result2 = vcpu->deadline;
+		gpr[GPR_RDX] = vcpu->deadline;
 		return KEEL_ARM;
 	case RUN_MEMORY:
 		/* In proportion, so that the number of ranges grows with the logarithm. */
-		call->result2 = MIN(MAX(2 * call->vm->low_water, call->vm->pool.total / 8),
-				    (u64)KEEL_DONATE_PAGES);
+		gpr[GPR_RDX] =
+			MIN(MAX(2 * vm->low_water, vm->pool.total / 8), (u64)KEEL_DONATE_PAGES);
 		return KEEL_MEMORY;
-	case RUN_DEAD:
-		break;
+	default:
+		return -EIO;
 	}
-	return -EIO;
+}
+
+static inline s64 enter(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run, u64 timer)
+{
+	enum run_outcome ended = vcpu_run(vcpu, cpu, timer);
+
+	if (unlikely(ended != RUN_USER))
+		return other_outcome(vcpu, cpu->management->v.gpr, ended);
+	show_exit(&vcpu->exit, cpu, run);
+	return KEEL_USER;
 }
 
 /* An AP that waits for its first INIT and SIPI: KVM_RUN ends with EAGAIN once they came. */
-static s64 wait_for_init(struct call *call, struct kvm_run *run, bool immediate)
+static noinline s64 wait_for_init(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run,
+				  u64 timer, u64 flags, bool immediate)
 {
 	if (immediate)
 		return interrupted(run, true);
-	vcpu_accept_init(call->vcpu);
-	if (call->extra & KEEL_RUN_IMMEDIATE)
+	vcpu_accept_init(vcpu);
+	if (flags & KEEL_RUN_IMMEDIATE)
 		return interrupted(run, false);
-	if (call->vcpu->mp_state != MP_UNINITIALIZED)
+	if (vcpu->mp_state != MP_UNINITIALIZED)
 		return KEEL_EAGAIN;
 	/* Core puts it to sleep, so that the INIT that comes meanwhile is not missed. */
-	return outcome(call, run, vcpu_run(call->vcpu, call->cpu, call->argument));
+	return enter(vcpu, cpu, run, timer);
 }
 
-static s64 run_once(struct call *call, struct kvm_run *run)
+static inline s64 run_once(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run, u64 timer,
+			   u64 flags)
 {
-	struct vcpu *vcpu = call->vcpu;
 	bool immediate = READ_ONCE(run->immediate_exit) != 0;
 
-	if (vcpu->mp_state == MP_UNINITIALIZED)
-		return wait_for_init(call, run, immediate);
+	if (unlikely(vcpu->mp_state == MP_UNINITIALIZED))
+		return wait_for_init(vcpu, cpu, run, timer, flags, immediate);
 	if (!vcpu->lapic && take_cr8(vcpu, run))
 		return -EINVAL;
 	vcpu->window_requested = READ_ONCE(run->request_interrupt_window) != 0;
 	/* Pending I/O first, whatever else is asked: VMMs run with immediate_exit just for that. */
-	if (vcpu->exit_pending && complete(vcpu, run))
-		return outcome(call, run, RUN_USER);
-	if (immediate)
+	if (vcpu->exit_pending && complete(vcpu, run)) {
+		show_exit(&vcpu->exit, cpu, run);
+		return KEEL_USER;
+	}
+	if (unlikely(immediate))
 		return interrupted(run, true);
-	if (call->extra & KEEL_RUN_IMMEDIATE)
+	if (unlikely(flags & KEEL_RUN_IMMEDIATE))
 		return interrupted(run, false);
-	return outcome(call, run, vcpu_run(vcpu, call->cpu, call->argument));
+	return enter(vcpu, cpu, run, timer);
 }
 
-s64 run_vcpu(struct call *call)
+void run_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 {
-	struct vcpu *vcpu = call->vcpu;
+	u64 *gpr = cpu->management->v.gpr;
+	u64 timer = gpr[GPR_RDX], flags = gpr[GPR_R8];
 	struct kvm_run *run;
-	s64 result;
+	s64 result = -EBUSY;
 
-	if (!vcpu_take(vcpu))
-		return -EBUSY;
+	gpr[GPR_RDX] = 0;
+	gpr[GPR_RCX] = 0;
+	gpr[GPR_R8] = 0;
+	if (unlikely(!vcpu_take(vcpu)))
+		goto out;
 	run = phys_ptr(vcpu->kvm_run_hpa);
-	result = run_once(call, run);
+	result = run_once(vcpu, cpu, run, timer, flags);
 	/* The other outcomes go back to the VMM only by way of a further KEEL_RUN. */
 	if (result != KEEL_INTERRUPTED && result != KEEL_HALTED && result != KEEL_ARM)
 		show_state(vcpu, run);
 	vcpu_release(vcpu);
-	return result;
+	if (unlikely(vm_wants_wake(vcpu->vm)) && result >= 0)
+		gpr[GPR_RCX] = KEEL_REPLY_WAKE;
+out:
+	gpr[GPR_RAX] = result;
 }

@@ -177,6 +177,7 @@ static s64 set_sregs(struct call *call)
 
 	if (!sregs_valid(vcpu, sregs) || set_apic_base(vcpu, sregs->apic_base))
 		return -EINVAL;
+	vcpu_code_changes(vcpu);
 	set_table(call, SEG_IDTR, &sregs->idt);
 	set_table(call, SEG_GDTR, &sregs->gdt);
 	set(call, VREG_CR2, sregs->cr2);

@@ -33,6 +33,9 @@ typedef int64_t s64;
 #define SIZE_2M	   (1ull << 21)
 #define SIZE_1G	   (1ull << 30)
 
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 #define packed	       __attribute__((packed))
 #define aligned(n)     __attribute__((aligned(n)))
 #define printf_like(f) __attribute__((format(printf, f, (f) + 1)))

@@ -106,8 +106,3 @@ void pool_free(struct pool *pool, hpa_t base, u32 count)
 	pool->free += count;
 	spin_unlock(&pool->lock);
 }
-
-u64 pool_free_pages(const struct pool *pool)
-{
-	return __atomic_load_n(&pool->free, __ATOMIC_RELAXED);
-}

@@ -36,4 +36,7 @@ int pool_add(struct pool *pool, hpa_t base, u64 pages);
 hpa_t pool_alloc(struct pool *pool, u32 count);
 /* What pool_alloc gave, or part of it. Anything else is a bug. */
 void pool_free(struct pool *pool, hpa_t base, u32 count);
-u64 pool_free_pages(const struct pool *pool);
+static inline u64 pool_free_pages(const struct pool *pool)
+{
+	return __atomic_load_n(&pool->free, __ATOMIC_RELAXED);
+}

@@ -7,9 +7,7 @@
 #include "arch-x86/virt.h"
 #include "svm/vmcb.h"
 
-#define likely(x)   __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
-#define noinline    __attribute__((noinline))
+#define noinline __attribute__((noinline))
 
 /*
  * virt_vcpu.dirty: the low bits are those of the VMCB clean field, set when a field of the group
