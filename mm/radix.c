@@ -119,10 +119,21 @@ u32 radix_flags(const struct radix_format *f, u64 entry)
 	return flags;
 }
 
+/* From one entry to the next of the same table, without a walk. */
+static bool step(const struct radix_format *f, struct radix_cursor *c)
+{
+	if (!c->entry || !radix_index(c->address, c->level) ||
+	    radix_is_table(f, __atomic_load_n(c->entry + 1, __ATOMIC_ACQUIRE), c->level))
+		return false;
+	c->entry++;
+	return true;
+}
+
 bool radix_next(const struct radix_format *f, hpa_t root, struct radix_cursor *cursor, u64 end)
 {
 	while (cursor->address < end) {
-		cursor->entry = radix_find(f, root, cursor->address, &cursor->level);
+		if (!step(f, cursor))
+			cursor->entry = radix_find(f, root, cursor->address, &cursor->level);
 		if (*cursor->entry)
 			return true;
 		cursor->address = radix_behind(cursor);

@@ -73,7 +73,11 @@ struct radix_cursor {
 	int level;
 };
 
-/* Finds the next leaf or pending entry in [cursor->address, end). False: there is none. */
+/*
+ * Finds the next leaf or pending entry in [cursor->address, end). False: there is none. At first
+ * cursor->entry is NULL; to go on, cursor->address becomes radix_behind(cursor), and no table may
+ * have been taken out meanwhile.
+ */
 bool radix_next(const struct radix_format *f, hpa_t root, struct radix_cursor *cursor, u64 end);
 /* The first address behind the cursor's entry. */
 static inline u64 radix_behind(const struct radix_cursor *c)

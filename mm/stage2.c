@@ -203,14 +203,20 @@ static bool entry_loses(const struct radix_format *f, u64 old, u64 new)
 	return radix_flags(f, old) & ~radix_flags(f, new) & S2_RWX;
 }
 
-/* Writes one leaf; true: the generation must grow. */
-static bool leaf_write(struct stage2 *s, u64 gpa, u64 hpa, u32 flags, int level)
+/* The slot of a leaf whose tables have been reserved. */
+static u64 *leaf_slot(struct stage2 *s, u64 gpa, int level)
 {
 	u64 *slot = slot_make(s, gpa, level);
-	u64 old, new = radix_leaf(s->format, HPA(hpa), flags, level);
 
-	CHECK(slot); /* reserved */
-	old = *slot;
+	CHECK(slot);
+	return slot;
+}
+
+/* Writes one leaf; true: the generation must grow. */
+static bool leaf_write(struct stage2 *s, u64 *slot, u64 hpa, u32 flags, int level)
+{
+	u64 old = *slot, new = radix_leaf(s->format, HPA(hpa), flags, level);
+
 	if (old == new)
 		return false;
 	entry_set(slot, new);
@@ -275,12 +281,15 @@ static int reserve(struct stage2 *s, u64 gpa, u64 hpa, u64 size)
 {
 	while (size) {
 		int level = leaf_level(s, gpa, hpa, size);
+		u64 part = RADIX_SPAN(level);
 
 		if (!slot_make(s, gpa, level))
 			return -ENOMEM;
-		gpa += RADIX_SPAN(level);
-		hpa += RADIX_SPAN(level);
-		size -= RADIX_SPAN(level);
+		if (!level) /* the same table has the small pages up to its end */
+			part = MIN(size, SIZE_2M - (gpa & (SIZE_2M - 1)));
+		gpa += part;
+		hpa += part;
+		size -= part;
 	}
 	return 0;
 }
@@ -312,10 +321,13 @@ int stage2_map(struct stage2 *s, gpa_t gpa, hpa_t hpa, u64 size, u32 flags)
 		goto out;
 	while (at < end) {
 		int level = leaf_level(s, at, to, end - at);
+		u64 *slot = leaf_slot(s, at, level);
 
-		grow |= leaf_write(s, at, to, flags, level);
-		at += RADIX_SPAN(level);
-		to += RADIX_SPAN(level);
+		do { /* small pages: up to the end of their table */
+			grow |= leaf_write(s, slot++, to, flags, level);
+			at += RADIX_SPAN(level);
+			to += RADIX_SPAN(level);
+		} while (!level && at < end && radix_index(at, 0));
 	}
 	grow |= merge(s, gpa.v);
 	grow |= merge(s, end - PAGE_SIZE);
@@ -340,7 +352,7 @@ int stage2_map_same(struct stage2 *s, gpa_t gpa, hpa_t page, u64 size, u32 flags
 		if (!slot_make(s, at, 0))
 			goto out;
 	for (at = gpa.v; at < end; at += PAGE_SIZE)
-		grow |= leaf_write(s, at, page.v, flags, 0);
+		grow |= leaf_write(s, leaf_slot(s, at, 0), page.v, flags, 0);
 	if (grow)
 		generation_grow(s);
 	error = 0;
