@@ -37,6 +37,7 @@ $(B)/root/%/offsets.inc: %/offsets.in
 	$(CC) $(ROOT_CFLAGS) -MF $(@:.inc=.d) -MT $@ -x c -S $< -o $(@:.inc=.s)
 	sed -n 's/.*@@\([A-Z0-9_]*\) \$$\([0-9]*\).*/%define \1 \2/p' $(@:.inc=.s) > $@
 $(B)/root/svm/entry.asm.o: $(B)/root/svm/offsets.inc
+$(B)/root/vmx/entry.asm.o: $(B)/root/vmx/offsets.inc
 
 $(B)/root.elf: boot/root/root.lds $(ROOT_OBJS)
 	$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \

@@ -1,0 +1,162 @@
+; SPDX-License-Identifier: MIT
+; Enters a VMX guest and returns to C. Interrupts are off in all of root mode; NMIs are not.
+%include "offsets.inc"
+
+bits 64
+default rel
+section .text
+
+ROOT_NMI      equ 1	; CPU_ROOT_NMI
+HOST_RSP      equ 0x6c14
+
+; u32 vmx_enter(struct virt_vcpu *v, struct vmx_vcpu *x, const u8 *flags, u64 fill)
+;
+; RIP, RSP and RFLAGS of the guest are in the VMCS. An NMI that hits root from the look at *flags on
+; would wait for the guest's next exit: root's handler therefore returns to vmx_check_end from any
+; address in between. MOV changes no flags: ZF tells up to the entry which instruction it takes.
+global vmx_enter, vmx_exit_point, vmx_check_begin, vmx_check_end
+vmx_enter:
+	push rbp
+	push rbx
+	push r12
+	push r13
+	push r14
+	push r15
+	push rcx
+	push rdi
+	cmp rsp, [rsi + X_HOST_RSP]
+	je vmx_check_begin
+	mov [rsi + X_HOST_RSP], rsp
+	mov eax, HOST_RSP
+	vmwrite rax, rsp
+	jna vmx_insn_failed
+vmx_check_begin:
+	test byte [rdx], ROOT_NMI
+	jnz vmx_check_end
+	cmp byte [rsi + X_LAUNCHED], 0
+	mov rax, [rdi + V_RAX]
+	mov rcx, [rdi + V_RCX]
+	mov rdx, [rdi + V_RDX]
+	mov rbx, [rdi + V_RBX]
+	mov rbp, [rdi + V_RBP]
+	mov rsi, [rdi + V_RSI]
+	mov r8, [rdi + V_R8]
+	mov r9, [rdi + V_R9]
+	mov r10, [rdi + V_R10]
+	mov r11, [rdi + V_R11]
+	mov r12, [rdi + V_R12]
+	mov r13, [rdi + V_R13]
+	mov r14, [rdi + V_R14]
+	mov r15, [rdi + V_R15]
+	mov rdi, [rdi + V_RDI]
+	jz enter_launch
+	vmresume
+	jmp enter_failed
+enter_launch:
+	vmlaunch
+	jmp enter_failed
+vmx_check_end:
+	mov eax, 1	; VMX_NMI_FIRST
+	jmp enter_none
+enter_failed:
+	mov eax, 2	; VMX_FAILED
+enter_none:
+	pop rdi
+	pop rdx
+	xor edx, edx
+	jmp enter_clear
+
+; The exit gave back RSP, RFLAGS, segments and control registers of the host.
+vmx_exit_point:
+	push rax
+	mov rax, [rsp + 8]
+	mov [rax + V_RCX], rcx
+	mov [rax + V_RDX], rdx
+	mov [rax + V_RBX], rbx
+	mov [rax + V_RBP], rbp
+	mov [rax + V_RSI], rsi
+	mov [rax + V_RDI], rdi
+	mov [rax + V_R8], r8
+	mov [rax + V_R9], r9
+	mov [rax + V_R10], r10
+	mov [rax + V_R11], r11
+	mov [rax + V_R12], r12
+	mov [rax + V_R13], r13
+	mov [rax + V_R14], r14
+	mov [rax + V_R15], r15
+	pop rcx
+	mov [rax + V_RAX], rcx
+	pop rdi
+	pop rdx
+	xor eax, eax	; VMX_EXITED
+	; No guest value may steer speculation in root; the others are popped.
+enter_clear:
+	xor ecx, ecx
+	xor esi, esi
+	xor r8d, r8d
+	xor r9d, r9d
+	xor r10d, r10d
+	xor r11d, r11d
+	test dl, 1
+	jnz .fill
+.return:
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+	pop rbx
+	pop rbp
+	ret
+
+; 32 calls whose returns never execute: every entry of the return predictor is ours afterwards.
+; An LFENCE stops what runs ahead of the stack's repair.
+%macro stuff 0
+	call %%next
+	int3
+%%next:
+%endmacro
+
+.fill:
+%rep 32
+	stuff
+%endrep
+	add rsp, 32 * 8
+	lfence
+	jmp .return
+
+; Opens NMIs by an IRET to its own return.
+global vmx_open_nmi
+vmx_open_nmi:
+	mov rax, rsp
+	mov ecx, ss
+	push rcx
+	push rax
+	pushfq
+	mov ecx, cs
+	push rcx
+	lea rax, [.open]
+	push rax
+	iretq
+.open:
+	ret
+
+; void vmx_sleep_nmi(const u8 *flags)
+; Sleeps until an NMI. One that arrives after the look at *flags and before the HLT would leave it
+; asleep: root's NMI handler returns to vmx_sleep_end from there.
+global vmx_sleep_nmi, vmx_sleep_begin, vmx_sleep_end
+vmx_sleep_nmi:
+	call vmx_open_nmi
+vmx_sleep_begin:
+	test byte [rdi], ROOT_NMI
+	jnz vmx_sleep_end
+	hlt
+vmx_sleep_end:
+	ret
+
+; Where VMX instructions of arch-x86/insn.h go that failed.
+extern vmx_insn_panic
+global vmx_insn_failed
+vmx_insn_failed:
+	and rsp, -16
+	call vmx_insn_panic
+	ud2

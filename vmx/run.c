@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One entry: what must be on the processor, which translations may be used, what changed in the
+ * VMCS. Nothing is written that has not changed (design D8).
+ */
+#include "arch-x86/desc.h"
+#include "arch-x86/insn.h"
+#include "arch-x86/log.h"
+#include "arch-x86/msr.h"
+#include "vmx/internal.h"
+
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+static const u32 switched_msrs[SWITCHED_COUNT] = {
+	[SWITCHED_STAR] = MSR_STAR,
+	[SWITCHED_LSTAR] = MSR_LSTAR,
+	[SWITCHED_CSTAR] = MSR_CSTAR,
+	[SWITCHED_SFMASK] = MSR_SFMASK,
+	[SWITCHED_KERNEL_GS_BASE] = MSR_KERNEL_GS_BASE,
+};
+
+/* What the processor holds of them while no vCPU is loaded: the last one's. */
+static u64 on_processor[CPU_MAX][SWITCHED_COUNT];
+
+void vmx_make_current(struct virt_vcpu *v)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+
+	x->active = true;
+	vmptrld(v->hw_hpa);
+	this_cpu()->current = v;
+}
+
+/* SDM vol. 3, "VMCLEAR": the data is in memory then, and another CPU may make it active. */
+void vmx_release(struct virt_vcpu *v)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	struct cpu *cpu = this_cpu();
+
+	if (!x->active)
+		return;
+	vmclear(v->hw_hpa);
+	x->active = false;
+	x->launched = false;
+	if (cpu->current == v)
+		cpu->current = NULL;
+}
+
+/*
+ * DR0 to DR3 and DR6 change owner only when a vCPU that uses them is entered: the management
+ * guest's stay on the processor while children that do not are run (their MOV DR exits then, and
+ * so does #DB, which leaves DR6 as it is).
+ */
+static void take_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
+{
+	struct virt_vcpu *owner = cpu->dr_owner;
+
+	if (owner) {
+		owner->dr[0] = read_dr0();
+		owner->dr[1] = read_dr1();
+		owner->dr[2] = read_dr2();
+		owner->dr[3] = read_dr3();
+		vmx_of(owner)->dr6 = read_dr6();
+	}
+	write_dr0(v->dr[0]);
+	write_dr1(v->dr[1]);
+	write_dr2(v->dr[2]);
+	write_dr3(v->dr[3]);
+	write_dr6(vmx_of(v)->dr6);
+	cpu->dr_owner = v;
+}
+
+static void drop_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
+{
+	v->dr[0] = read_dr0();
+	v->dr[1] = read_dr1();
+	v->dr[2] = read_dr2();
+	v->dr[3] = read_dr3();
+	vmx_of(v)->dr6 = read_dr6();
+	cpu->dr_owner = NULL;
+}
+
+/* The host state that differs from CPU to CPU. */
+static void set_host_cpu(struct virt_vcpu *v, struct cpu *cpu)
+{
+	const struct cpu_tables *tables = cpu->arch;
+
+	vmwrite(VMCS_HOST_GDTR_BASE, (u64)tables->gdt);
+	vmwrite(VMCS_HOST_TR_BASE, (u64)&tables->tss);
+	vmx_of(v)->host_rsp = 0;
+}
+
+void vmx_load(struct virt_vcpu *v, struct cpu *cpu)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+
+	CHECK(!cpu->loaded);
+	vmx_current(v);
+	/* What this CPU keeps of its translations may be from before changes that it missed. */
+	if (v->cpu != cpu) {
+		v->cpu = cpu;
+		v->asid_generation = 0;
+		v->slat_generation_seen = ~0ull;
+		set_host_cpu(v, cpu);
+	}
+	for (u32 i = 0; i < SWITCHED_COUNT; i++)
+		if (x->msrs[i] != on_processor[cpu->index][i])
+			wrmsr(switched_msrs[i], x->msrs[i]);
+	write_cr2(x->cr2);
+	v->loaded = true;
+	cpu->loaded = v;
+}
+
+void vmx_put(struct virt_vcpu *v)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	struct cpu *cpu = v->cpu;
+
+	CHECK(v->loaded && cpu->loaded == v);
+	for (u32 i = 0; i < SWITCHED_COUNT; i++)
+		x->msrs[i] = on_processor[cpu->index][i] = rdmsr(switched_msrs[i]);
+	x->cr2 = read_cr2();
+	/* A child may next run on another CPU, or never: its DRs must not stay behind here. */
+	if (cpu->dr_owner == v && v->vm->kind == VIRT_CHILD)
+		drop_debug_registers(v, cpu);
+	v->loaded = false;
+	cpu->loaded = NULL;
+}
+
+void vmx_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu)
+{
+	vmx_put(from);
+	vmx_load(to, cpu);
+}
+
+static void flush_vpid(u16 vpid)
+{
+	if (vmx_features.ept_vpid & EPT_CAP_INVVPID_SINGLE)
+		invvpid(INVALIDATE_SINGLE, vpid);
+	else
+		invvpid(INVALIDATE_ALL, 0);
+}
+
+/*
+ * A new tag has no translations. When they run out the generation changes: those of all tags go,
+ * and each vCPU gets a new one at its next entry here.
+ */
+static void new_vpid(struct virt_vcpu *v, struct cpu *cpu)
+{
+	if (cpu->asid_next >= cpu->asid_count) {
+		cpu->asid_generation++;
+		cpu->asid_next = 1;
+		invvpid(INVALIDATE_ALL, 0);
+	}
+	v->asid = cpu->asid_next++;
+	v->asid_generation = cpu->asid_generation;
+	vmwrite(VMCS_VPID, v->asid);
+}
+
+/*
+ * SDM vol. 3, "Guidelines for Use of the INVEPT Instruction" and "... INVVPID Instruction". INVEPT
+ * drops what any VPID cached of this EPTP; without VPIDs each entry drops the rest.
+ */
+static void prepare_translations(struct virt_vcpu *v, struct cpu *cpu)
+{
+	u64 generation = __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE);
+
+	if (generation != v->slat_generation_seen) {
+		if (vmx_features.ept_vpid & EPT_CAP_INVEPT_SINGLE)
+			invept(INVALIDATE_SINGLE, vmx_of(v)->eptp);
+		else
+			invept(INVALIDATE_ALL, 0);
+		v->slat_generation_seen = generation;
+	}
+	if (virt_features & VIRT_VPID) {
+		if (v->asid_generation != cpu->asid_generation)
+			new_vpid(v, cpu);
+		else if (v->flush)
+			flush_vpid(v->asid);
+	}
+	v->flush = false;
+}
+
+static void fail_entry(struct vm_exit *e)
+{
+	e->reason = EXIT_INVALID;
+	e->raw = vmread(VMCS_INSN_ERROR);
+}
+
+/* Root took an NMI: as if it had come right after the entry, and nothing was delivered yet. */
+static void nmi_first(struct virt_vcpu *v, struct vm_exit *e)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+
+	e->reason = EXIT_NMI;
+	e->raw = VMX_EXCEPTION_NMI;
+	if (x->injected) {
+		e->vectoring = x->event;
+		vmx_inject(v, &(struct virt_event){.type = EVENT_NONE});
+	}
+}
+
+static __attribute__((noinline)) void not_entered(struct virt_vcpu *v, struct vm_exit *e,
+						  u32 result)
+{
+	e->info1 = e->info2 = 0;
+	e->insn_len = e->insn_bytes_len = 0;
+	e->code.known = false;
+	e->vectoring.type = EVENT_NONE;
+	v->quiet = false;
+	if (result == VMX_FAILED)
+		fail_entry(e);
+	else
+		nmi_first(v, e);
+}
+
+void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	struct cpu *cpu = v->cpu;
+	u32 result, reason;
+
+	vmx_current(v);
+	if (v->rip != x->rip)
+		vmwrite(VMCS_GUEST_RIP, v->rip);
+	if (v->gpr[GPR_RSP] != x->rsp)
+		vmwrite(VMCS_GUEST_RSP, v->gpr[GPR_RSP]);
+	if (unlikely(v->dr_live && cpu->dr_owner != v))
+		take_debug_registers(v, cpu);
+	if (unlikely(v->asid_generation != cpu->asid_generation || v->flush ||
+		     v->slat_generation_seen !=
+			     __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE)))
+		prepare_translations(v, cpu);
+	if (unlikely(!v->quiet))
+		vmx_debug_prepare(v);
+	if (unlikely(virt_check_entry))
+		vmx_check_before(v);
+	result = vmx_enter(v, x, &cpu->root_flags, vmx_features.rsb_fill);
+	x->rip = v->rip;
+	x->rsp = v->gpr[GPR_RSP];
+	if (unlikely(result != VMX_EXITED)) {
+		not_entered(v, e, result);
+		return;
+	}
+	reason = vmread(VMCS_EXIT_REASON);
+	v->rip = x->rip = vmread(VMCS_GUEST_RIP);
+	v->gpr[GPR_RSP] = x->rsp = vmread(VMCS_GUEST_RSP);
+	vmx_decode(v, e, reason);
+	if (unlikely(reason & EXIT_REASON_ENTRY_FAILED))
+		return;
+	x->launched = true;
+	x->injected = false;
+}
+
+/* NMIs are open in root; one that waited has set CPU_ROOT_NMI by now. */
+void vmx_take_nmi(struct cpu *cpu, bool sleep)
+{
+	if (!sleep) {
+		vmx_open_nmi();
+		return;
+	}
+	cpu->sleep_begin = (u64)vmx_sleep_begin;
+	cpu->sleep_end = (u64)vmx_sleep_end;
+	vmx_sleep_nmi(&cpu->root_flags);
+	cpu->sleep_begin = (u64)vmx_check_begin;
+	cpu->sleep_end = (u64)vmx_check_end;
+}
+
+/* From vmx_insn_failed. VMREAD itself fails without a current VMCS: once is enough. */
+__attribute__((noreturn)) void vmx_insn_panic(void);
+void vmx_insn_panic(void)
+{
+	static bool again;
+	u32 number = 0;
+
+	if (!again && this_cpu()->current) {
+		again = true;
+		number = vmread(VMCS_INSN_ERROR);
+	}
+	panic("a VMX instruction of root failed: error %u: %s", number, vmx_insn_error(number));
+}
