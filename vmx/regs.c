@@ -86,12 +86,13 @@ static void set_cr4(struct virt_vcpu *v, u64 value)
 
 /*
  * "IA-32e mode guest" equals LMA. With unrestricted guest each exit stores LMA in that control (SDM
- * vol. 3, "Saving Control Registers, Debug Registers, and MSRs"): x->entry may be old. A 16-bit
- * busy TSS is not allowed in IA-32e mode ("Checks on Guest Segment Registers").
+ * vol. 3, "Saving Control Registers, Debug Registers, and MSRs"), so it is written also when it
+ * seems unchanged. A 16-bit busy TSS is not allowed in IA-32e mode ("Checks on Guest Segment
+ * Registers").
  */
 static void set_efer(struct virt_vcpu *v, u64 value)
 {
-	u32 entry = vmread(VMCS_ENTRY_CONTROLS) & ~(u32)VMENTRY_IA32E;
+	u32 entry = vmx_of(v)->entry & ~(u32)VMENTRY_IA32E;
 
 	if (value & EFER_LMA) {
 		entry |= VMENTRY_IA32E;

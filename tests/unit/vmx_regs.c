@@ -168,6 +168,8 @@ static void dr6(void **state)
 	assert_int_equal(fake_dr[6], 0x77);
 	vmx_load(&vcpu, &cpu0);
 	assert_int_equal(vmx_get(&vcpu, VREG_DR6), DR6_INIT); /* not taken yet */
+	vmx_set(&vcpu, VREG_DR6, DR6_INIT | DR6_B0);
+	assert_int_equal(fake_dr[6], 0x77);
 	cpu0.dr_owner = &vcpu;
 	fake_dr[6] = DR6_INIT | DR6_B1;
 	assert_int_equal(vmx_get(&vcpu, VREG_DR6), DR6_INIT | DR6_B1);
