@@ -82,6 +82,8 @@ u64 mgmt_reserved_pages(void);
 /* mgmt_memory.c */
 int mgmt_memory_init(const struct mgmt_boot *boot);
 void mgmt_memory_fault(struct vcpu *vcpu, const struct vm_exit *e);
+/* virt_ops.ept: this CPU's MTRRs were written. */
+void mgmt_memory_types(void);
 extern u64 mgmt_epoch_now;
 /* Before each entry: what this CPU's next entry flushes for. */
 static inline void mgmt_epoch_seen(struct cpu *cpu)

@@ -8,22 +8,27 @@
  *   xAPIC page                        read-only: writes are decoded (mgmt_apic.c)
  *   above                             on first touch
  *
- * Lock: mgmt_lock, before mm/'s: a donation and a merge are each one step to the other CPUs.
+ * Lock: mgmt_lock, before mm/'s: a donation, a merge and new memory types are each one step to the
+ * other CPUs.
  */
 #include "arch-x86/insn.h"
 #include "arch-x86/log.h"
 #include "core/emulate.h"
 #include "core/mgmt.h"
+#include "lib/string.h"
 #include "mm/frames.h"
 
 #define KNOWN_END  BIT(32)
 #define TABLES_END BIT(48) /* what four levels reach */
+/* EPT: two below each of the leaves that an end of one of 16 MTRRs splits, and below 1 MiB. */
+#define TYPE_TABLES (4 * 16 + 2)
 
 static struct spinlock mgmt_lock;
 u64 mgmt_epoch_now;
 static u64 known_end; /* mapped at launch below it */
 static u64 physical_end;
 static hpa_t zero_page;
+static struct mtrrs mtrrs; /* EPT: whose types the tables have */
 
 static struct stage2 *tables(void)
 {
@@ -35,6 +40,28 @@ static int show_zeros(u64 base, u64 size)
 	return stage2_map_same(tables(), GPA(base), zero_page, size, S2_READ | S2_ZERO_PAGE);
 }
 
+/*
+ * Everything maps to itself. EPT says itself what the MTRRs do without it: one leaf has one type.
+ * NPT leaves it to the processor (APM vol. 2, "Memory Types" of "Nested Paging").
+ */
+static int map_identity(u64 base, u64 end)
+{
+	int error = 0;
+
+	while (base < end && !error) {
+		u64 part_end = end;
+		u32 flags = S2_RWX;
+
+		if (virt->ept) {
+			flags |= S2_TYPE(mtrrs_type(&mtrrs, base, &part_end));
+			part_end = MIN(part_end, end);
+		}
+		error = stage2_map(tables(), GPA(base), HPA(base), part_end - base, flags);
+		base = part_end;
+	}
+	return error;
+}
+
 u64 mgmt_pool_pages(u64 ram_end, u32 count)
 {
 	u64 address_bits = MIN(cpuid(0x80000008, 0).eax & 0xff, 48u);
@@ -43,7 +70,8 @@ u64 mgmt_pool_pages(u64 ram_end, u32 count)
 	u64 tables = address_bits > table_bits ? BIT(address_bits - table_bits) : 1;
 
 	/* Sizes are of the order of Keel's whole budget at most: an odd machine gets fewer. */
-	return 256 + MIN(tables, 1024ull) + (u64)count * vcpu_pages() + ram_end / SIZE_1G;
+	return 256 + TYPE_TABLES + MIN(tables, 1024ull) + (u64)count * vcpu_pages() +
+	       ram_end / SIZE_1G;
 }
 
 int mgmt_memory_init(const struct mgmt_boot *boot)
@@ -53,12 +81,14 @@ int mgmt_memory_init(const struct mgmt_boot *boot)
 	zero_page = boot->zero_page;
 	known_end = ALIGN_UP(MAX(boot->ram_end, KNOWN_END), SIZE_1G);
 	physical_end = MIN(BIT(cpuid(0x80000008, 0).eax & 0xff), TABLES_END);
-	error = stage2_map(tables(), GPA(0), HPA(0), known_end, S2_RWX);
+	if (virt->ept)
+		mtrrs_read(&mtrrs);
+	error = map_identity(0, known_end);
 	if (!error)
 		error = show_zeros(boot->reserved_base.v, boot->reserved_pages * PAGE_SIZE);
 	if (!error)
 		error = stage2_map(tables(), GPA(MGMT_APIC_PAGE), HPA(MGMT_APIC_PAGE), PAGE_SIZE,
-				   S2_READ | S2_UNCACHED);
+				   S2_READ | S2_TYPE(MEMORY_UC));
 	return error;
 }
 
@@ -73,7 +103,7 @@ static int first_touch(u64 gpa)
 
 	if (base < known_end || base + size > physical_end)
 		return -EINVAL;
-	return stage2_map(tables(), GPA(base), HPA(base), size, S2_RWX | S2_UNCACHED);
+	return map_identity(base, base + size);
 }
 
 static void write_to_keel(struct vcpu *vcpu, u64 gpa)
@@ -165,13 +195,53 @@ static void free_tables(void)
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (u32 i = 0; i < cpu_count; i++) {
-		const struct virt_vcpu *v = &cpus[i]->management->v;
+		const struct virt_vcpu *v;
 
-		if (!__atomic_load_n(&cpus[i]->waiting_for_sipi, __ATOMIC_SEQ_CST))
-			seen = MIN(seen,
-				   __atomic_load_n(&v->slat_generation_seen, __ATOMIC_ACQUIRE));
+		/* Not launched yet, or in root until it enters with the tables of then. */
+		if (!cpus[i] || !cpus[i]->management ||
+		    __atomic_load_n(&cpus[i]->waiting_for_sipi, __ATOMIC_SEQ_CST))
+			continue;
+		v = &cpus[i]->management->v;
+		seen = MIN(seen, __atomic_load_n(&v->slat_generation_seen, __ATOMIC_ACQUIRE));
 	}
 	stage2_quiesce(tables(), seen);
+}
+
+/* What is mapped gets the types that the MTRRs give now. */
+static void set_types(void)
+{
+	gpa_t at = GPA(0);
+	u64 size;
+	u32 flags;
+	int error = 0;
+
+	while (!error && stage2_next(tables(), &at, physical_end, &size, &flags)) {
+		if (!(flags & S2_ZERO_PAGE) && at.v != MGMT_APIC_PAGE)
+			error = map_identity(at.v, at.v + size);
+		at.v += size;
+	}
+	if (error)
+		log_error("management guest: no tables are left for its memory types");
+}
+
+/*
+ * While they are disabled nothing is cached, whatever the tables say: software has CR0.CD set then
+ * (SDM vol. 3, "MTRR Considerations in MP Systems"). Every CPU repeats the same writes.
+ */
+void mgmt_memory_types(void)
+{
+	struct mtrrs now;
+
+	mtrrs_read(&now);
+	if (!(now.def_type & MTRR_DEF_ENABLE))
+		return;
+	spin_lock(&mgmt_lock);
+	if (memcmp(&now, &mtrrs, sizeof(now))) {
+		mtrrs = now;
+		free_tables();
+		set_types();
+	}
+	spin_unlock(&mgmt_lock);
 }
 
 int mgmt_leave(hpa_t base, u64 pages, u64 *epoch)
@@ -200,7 +270,7 @@ void mgmt_return(hpa_t base, u64 pages)
 	spin_lock(&mgmt_lock);
 	frames_return(base, pages);
 	/* Its tables exist: mapping them again needs none, and makes large pages whole. */
-	CHECK(stage2_map(tables(), GPA(base.v), HPA(base.v), pages * PAGE_SIZE, S2_RWX) == 0);
+	CHECK(map_identity(base.v, base.v + pages * PAGE_SIZE) == 0);
 	next_epoch();
 	spin_unlock(&mgmt_lock);
 }

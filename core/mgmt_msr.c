@@ -3,6 +3,7 @@
 #include "arch-x86/insn.h"
 #include "arch-x86/log.h"
 #include "arch-x86/msr.h"
+#include "arch-x86/mtrr.h"
 #include "arch-x86/regs.h"
 #include "core/mgmt.h"
 
@@ -13,7 +14,7 @@
 #define FEATURE_CONTROL_LOCK BIT(0)
 #define FEATURE_CONTROL_LMCE BIT(20) /* machine checks to one CPU alone */
 
-enum policy { HIDDEN, EFER, FEATURE_CONTROL, APIC_BASE, ICR, SYSCFG };
+enum policy { HIDDEN, EFER, FEATURE_CONTROL, APIC_BASE, ICR, SYSCFG, MTRR };
 
 /* Both vendors' in one list: an MSR that the processor does not have is #GP in either way. */
 static const struct {
@@ -27,6 +28,11 @@ static const struct {
 	{MSR_X2APIC_ICR, MSR_X2APIC_ICR, false, true, ICR},
 	{MSR_SYSCFG, MSR_SYSCFG, false, true, SYSCFG},
 	{MSR_SMM_MONITOR_CTL, MSR_SMM_MONITOR_CTL, true, true, HIDDEN},
+	{MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 2 * MTRR_VARIABLE_MAX - 1, false, true, MTRR},
+	{MSR_MTRR_FIX64K_00000, MSR_MTRR_FIX64K_00000, false, true, MTRR},
+	{MSR_MTRR_FIX16K_80000, MSR_MTRR_FIX16K_A0000, false, true, MTRR},
+	{MSR_MTRR_FIX4K_C0000, MSR_MTRR_FIX4K_F8000, false, true, MTRR},
+	{MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, false, true, MTRR},
 	{MSR_VMX_BASIC, MSR_VMX_LAST, true, true, HIDDEN},
 	{MSR_RTIT_OUTPUT_BASE, MSR_RTIT_LAST, true, true, HIDDEN},
 	{MSR_VM_CR, MSR_VM_CR, true, true, HIDDEN},
@@ -37,9 +43,12 @@ static const struct {
 
 void mgmt_msr_init(struct vm *vm)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
+		if (rules[i].policy == MTRR && !virt->ept)
+			continue; /* NPT leaves memory types to the processor */
 		for (u32 index = rules[i].first; index <= rules[i].last; index++)
 			virt->intercept_msr(&vm->virt, index, rules[i].read, rules[i].write);
+	}
 }
 
 /* The policy for an MSR, or -ENOENT: the hardware's own. */
@@ -137,6 +146,15 @@ static int write_syscfg(u64 value)
 	return wrmsr_safe(MSR_SYSCFG, value) ? -EINVAL : 0;
 }
 
+static int write_mtrr(u32 index, u64 value)
+{
+	if (wrmsr_safe(index, value))
+		return -EINVAL;
+	if (virt->ept)
+		mgmt_memory_types();
+	return 0;
+}
+
 int mgmt_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
 {
 	switch (find_policy(index)) {
@@ -151,6 +169,8 @@ int mgmt_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
 		return write_icr(vcpu, value);
 	case SYSCFG:
 		return write_syscfg(value);
+	case MTRR:
+		return write_mtrr(index, value);
 	default:
 		return wrmsr_safe(index, value) ? -EINVAL : 0;
 	}

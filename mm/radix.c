@@ -10,8 +10,6 @@ enum long_mode_bits {
 	LONG_P = BIT(0),
 	LONG_W = BIT(1),
 	LONG_U = BIT(2),
-	LONG_PWT = BIT(3),
-	LONG_PCD = BIT(4),
 	LONG_A = BIT(5),
 	LONG_D = BIT(6),
 	LONG_AVL9 = BIT(9),
@@ -24,7 +22,7 @@ enum ept_bits {
 	EPT_R = BIT(0),
 	EPT_W = BIT(1),
 	EPT_X = BIT(2),
-	EPT_WB = 6ull << 3, /* memory type; UC is 0 */
+	EPT_TYPE = 7ull << 3, /* enum memory_type */
 	EPT_IPAT = BIT(6),
 	EPT_A = BIT(8),
 	EPT_D = BIT(9),
@@ -32,19 +30,10 @@ enum ept_bits {
 	EPT_IGNORED56 = BIT(56),
 };
 
-/* Accessed and dirty bits are set from the start: hardware then never writes to an entry. */
-const struct radix_format radix_host = {
-	.present = LONG_P,
-	.table = LONG_P | LONG_W | LONG_A,
-	.leaf = LONG_P | LONG_A,
-	.write = LONG_W | LONG_D,
-	.no_exec = LONG_NX,
-	.uncached = LONG_PCD | LONG_PWT,
-	.zero_page = LONG_AVL9,
-	.may_write = LONG_AVL10,
-};
-
-/* Nested walks are user accesses: APM vol. 2, "Nested versus Guest Page Faults, Fault Ordering". */
+/*
+ * Nested walks are user accesses: APM vol. 2, "Nested versus Guest Page Faults, Fault Ordering".
+ * In both formats accessed and dirty bits are set from the start: hardware never writes an entry.
+ */
 const struct radix_format radix_npt = {
 	.present = LONG_P,
 	.table = LONG_P | LONG_W | LONG_U | LONG_A,
@@ -61,7 +50,7 @@ const struct radix_format radix_ept = {
 	.leaf = EPT_R | EPT_A,
 	.write = EPT_W | EPT_D,
 	.exec = EPT_X,
-	.cached = EPT_WB,
+	.type = EPT_TYPE,
 	.pat_off = EPT_IPAT,
 	.zero_page = EPT_IGNORED11,
 	.may_write = EPT_IGNORED56,
@@ -90,7 +79,7 @@ u64 radix_leaf(const struct radix_format *f, hpa_t hpa, u32 flags, int level)
 	if (flags & S2_WRITE)
 		entry |= f->write;
 	entry |= flags & S2_EXEC ? f->exec : f->no_exec;
-	entry |= flags & S2_UNCACHED ? f->uncached : f->cached;
+	entry |= (f->type & -f->type) * S2_TYPE_OF(flags);
 	if (flags & S2_IGNORE_PAT)
 		entry |= f->pat_off;
 	if (flags & S2_ZERO_PAGE)
@@ -108,8 +97,8 @@ u32 radix_flags(const struct radix_format *f, u64 entry)
 		flags |= S2_WRITE;
 	if ((entry & f->exec) == f->exec && !(entry & f->no_exec))
 		flags |= S2_EXEC;
-	if ((entry & f->cached) != f->cached || entry & f->uncached)
-		flags |= S2_UNCACHED;
+	if (f->type)
+		flags |= S2_TYPE((entry & f->type) / (f->type & -f->type));
 	if (entry & f->pat_off)
 		flags |= S2_IGNORE_PAT;
 	if (entry & f->zero_page)

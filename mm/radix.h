@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one walker of radix page tables: 4 levels of 512 entries, the root's formats (host, EPT,
- * NPT) as constant data.
+ * The one walker of radix page tables: 4 levels of 512 entries, the formats (EPT, NPT) as constant
+ * data.
  *
  *   address  47..39   38..30   29..21   20..12   11..0
  *   level       3        2        1        0     offset
@@ -19,21 +19,20 @@
 #define RADIX_SPAN(level) (PAGE_SIZE << (9 * (level)))
 
 struct radix_format {
-	u64 present;  /* any of these bits: the processor uses the entry */
-	u64 table;    /* the bits of an entry that points to a table: grants all */
-	u64 leaf;     /* bits that every leaf has: readable */
-	u64 write;    /* set when writable */
-	u64 exec;     /* set when executable */
-	u64 no_exec;  /* set when not executable */
-	u64 cached;   /* set unless uncached */
-	u64 uncached; /* set when uncached */
-	u64 pat_off;  /* set to ignore the guest's PAT */
+	u64 present; /* any of these bits: the processor uses the entry */
+	u64 table;   /* the bits of an entry that points to a table: grants all */
+	u64 leaf;    /* bits that every leaf has: readable */
+	u64 write;   /* set when writable */
+	u64 exec;    /* set when executable */
+	u64 no_exec; /* set when not executable */
+	u64 type;    /* the memory type, in three bits; 0: the format has none */
+	u64 pat_off; /* set to ignore the guest's PAT */
 	/* Bits that the processor ignores in a present leaf. */
 	u64 zero_page;
 	u64 may_write;
 };
 
-extern const struct radix_format radix_host, radix_ept, radix_npt;
+extern const struct radix_format radix_ept, radix_npt;
 
 #define RADIX_LARGE   BIT(7)
 #define RADIX_ADDRESS MASK(51, 12)

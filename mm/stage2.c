@@ -558,6 +558,21 @@ bool stage2_lookup(const struct stage2 *s, gpa_t gpa, hpa_t *hpa, u64 *size, u32
 	return true;
 }
 
+bool stage2_next(const struct stage2 *s, gpa_t *gpa, u64 end, u64 *size, u32 *flags)
+{
+	struct radix_cursor c = {.address = gpa->v};
+
+	for (; radix_next(s->format, s->vm->slat_root, &c, end); c.address = radix_behind(&c)) {
+		if (!radix_present(s->format, *c.entry))
+			continue;
+		*gpa = GPA(c.address);
+		*size = RADIX_SPAN(c.level);
+		*flags = radix_flags(s->format, *c.entry);
+		return true;
+	}
+	return false;
+}
+
 /* Tables at one level: how many spans the range touches. */
 static u64 spans_touched(u64 address, u64 size, int level)
 {

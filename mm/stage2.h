@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "arch-x86/mtrr.h"
 #include "arch-x86/virt.h"
 #include "lib/spinlock.h"
 #include "mm/pool.h"
@@ -18,11 +19,15 @@ enum stage2_flags {
 	S2_WRITE = BIT(1),
 	S2_EXEC = BIT(2),
 	S2_RWX = S2_READ | S2_WRITE | S2_EXEC,
-	S2_UNCACHED = BIT(3),	/* EPT: memory type UC instead of WB. NPT leaves it to the MTRRs */
-	S2_ZERO_PAGE = BIT(4),	/* software: this leaf shows the shared zero page (D6) */
-	S2_MAY_WRITE = BIT(5),	/* software: only the dirty log holds the write permission back */
-	S2_IGNORE_PAT = BIT(6), /* EPT: the guest's PAT has no say. NPT cannot */
+	S2_ZERO_PAGE = BIT(3),	/* software: this leaf shows the shared zero page (D6) */
+	S2_MAY_WRITE = BIT(4),	/* software: only the dirty log holds the write permission back */
+	S2_IGNORE_PAT = BIT(5), /* EPT: the guest's PAT has no say. NPT cannot */
+	S2_TYPES = 7 << 6,	/* S2_TYPE() */
 };
+
+/* EPT: the memory type, enum memory_type. No flag: write-back. NPT leaves it to the MTRRs. */
+#define S2_TYPE(type)	  ((u32)((type) ^ MEMORY_WB) << 6)
+#define S2_TYPE_OF(flags) (((flags) >> 6 & 7) ^ MEMORY_WB)
 
 struct radix_format;
 
@@ -86,5 +91,10 @@ void stage2_quiesce(struct stage2 *s, u64 seen);
  * Where is gpa? false: not mapped. *size is the leaf's size in bytes, *hpa the exact address.
  */
 bool stage2_lookup(const struct stage2 *s, gpa_t gpa, hpa_t *hpa, u64 *size, u32 *flags);
+/*
+ * The first leaf in [*gpa, end): *gpa moves to where it begins, unless it lies inside it already.
+ * False: there is none.
+ */
+bool stage2_next(const struct stage2 *s, gpa_t *gpa, u64 end, u64 *size, u32 *flags);
 /* Tables that mapping `size` bytes at gpa may need at most: for D6's reservations. */
 u64 stage2_worst_case_tables(gpa_t gpa, u64 size);

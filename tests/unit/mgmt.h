@@ -22,6 +22,7 @@ static jmp_buf after_reset;
 static struct virt_ops ops;
 static void (*on_sleep)(struct cpu *cpu); /* what happens while a CPU sleeps */
 static u32 sleeps;
+static void (*before_launch)(void);    /* sets the machine up further */
 static struct cpuid_regs fake_leaf[4]; /* leaf 1, 0x80000001, 0x40000000, 0xd.1 */
 
 u32 apic_read(u32 offset)
@@ -140,6 +141,8 @@ static inline void launch(u32 count)
 	fake_cpuid = test_cpuid;
 	memset(fake_leaf, 0, sizeof(fake_leaf));
 	fake_msr_set(MSR_APIC_BASE, MGMT_APIC_PAGE | APIC_BASE_ENABLE);
+	if (before_launch)
+		before_launch();
 	memset(mgmt_vm(), 0, sizeof(struct vm));
 	memset(&mgmt_counters, 0, sizeof(mgmt_counters));
 	memset(apic, 0, sizeof(apic));

@@ -111,7 +111,8 @@ static void test_entry_bits_npt(void **state)
 	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), PAGE_SIZE, RX | S2_MAY_WRITE), 0);
 	assert_int_equal(entry_at(0), 0x25 | BIT(10));
 	assert_int_equal(
-		stage2_map(&s2, GPA(0), HPA(0), PAGE_SIZE, RX | S2_UNCACHED | S2_IGNORE_PAT), 0);
+		stage2_map(&s2, GPA(0), HPA(0), PAGE_SIZE, RX | S2_TYPE(MEMORY_UC) | S2_IGNORE_PAT),
+		0);
 	assert_int_equal(entry_at(0), 0x25); /* NPT leaves memory types to PAT and MTRRs */
 	table = *(u64 *)phys_ptr(vm.slat_root);
 	assert_int_equal(table & ~RADIX_ADDRESS, 0x27); /* P W U A */
@@ -125,9 +126,13 @@ static void test_entry_bits_ept(void **state)
 	assert_int_equal(entry_at(0x5000), 0x123456789000 | 0x337); /* R W X, WB, A D */
 	assert_int_equal(stage2_map(&s2, GPA(0x6000), HPA(0x7000), PAGE_SIZE, S2_READ), 0);
 	assert_int_equal(entry_at(0x6000), 0x7000 | 0x131);
-	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), PAGE_SIZE, S2_READ | S2_UNCACHED), 0);
-	assert_int_equal(entry_at(0), 0x101);
-	assert_int_equal(flags_at(0), S2_READ | S2_UNCACHED);
+	for (u32 type = MEMORY_UC; type <= MEMORY_WB; type++) {
+		u32 flags = S2_READ | S2_TYPE(type);
+
+		assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), PAGE_SIZE, flags), 0);
+		assert_int_equal(entry_at(0), 0x101 | type << 3);
+		assert_int_equal(flags_at(0), flags);
+	}
 	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), PAGE_SIZE,
 				    S2_READ | S2_IGNORE_PAT | S2_ZERO_PAGE | S2_MAY_WRITE),
 			 0);
@@ -138,23 +143,14 @@ static void test_entry_bits_ept(void **state)
 	assert_int_equal(table & ~RADIX_ADDRESS, 0x107); /* R W X A, no memory type */
 }
 
-static void test_host_format(void **state)
-{
-	assert_int_equal(radix_leaf(&radix_host, HPA(0x5000), RWX, 0), 0x5063);
-	assert_int_equal(radix_leaf(&radix_host, HPA(0x5000), S2_READ, 0), BIT(63) | 0x5021);
-	assert_int_equal(radix_leaf(&radix_host, HPA(0), S2_READ | S2_UNCACHED, 1), BIT(63) | 0xb9);
-	assert_int_equal(radix_flags(&radix_host, 0x5063), RWX);
-	assert_int_equal(radix_flags(&radix_host, BIT(63) | 0x39), S2_READ | S2_UNCACHED);
-}
-
 static void test_flags_come_back(void **state)
 {
-	for (u32 flags = 0; flags < 128; flags++) {
+	for (u32 flags = 0; flags < 512; flags++) {
 		u32 want = flags | S2_READ;
 
 		assert_int_equal(stage2_map(&s2, GPA(0x5000), HPA(0x5000), PAGE_SIZE, want), 0);
 		if (!virt->ept)
-			want &= ~(u32)(S2_UNCACHED | S2_IGNORE_PAT);
+			want &= ~(u32)(S2_TYPES | S2_IGNORE_PAT);
 		assert_int_equal(flags_at(0x5000), want);
 	}
 }
@@ -344,6 +340,31 @@ static void test_quiesce_in_two_steps(void **state)
 	assert_int_equal(tables_used(), 4);
 	stage2_quiesce(&s2, vm.slat_generation);
 	assert_int_equal(tables_used(), 3);
+}
+
+static void test_next(void **state)
+{
+	gpa_t at = GPA(0x1000);
+	u64 size;
+	u32 flags;
+
+	assert_false(stage2_next(&s2, &at, BIT(48), &size, &flags));
+	assert_int_equal(stage2_map(&s2, GPA(0x5000), HPA(0x7000), PAGE_SIZE, RX), 0);
+	assert_int_equal(stage2_map(&s2, GPA(SIZE_1G), HPA(0), SIZE_1G, RWX), 0);
+	assert_true(stage2_next(&s2, &at, BIT(48), &size, &flags));
+	assert_int_equal(at.v, 0x5000);
+	assert_int_equal(size, PAGE_SIZE);
+	assert_int_equal(flags, RX);
+	at = GPA(0x6000);
+	assert_false(stage2_next(&s2, &at, SIZE_1G, &size, &flags));
+	assert_true(stage2_next(&s2, &at, SIZE_1G + 1, &size, &flags));
+	assert_int_equal(at.v, SIZE_1G);
+	assert_int_equal(size, SIZE_1G);
+	at = GPA(SIZE_1G + SIZE_2M); /* inside it */
+	assert_true(stage2_next(&s2, &at, BIT(48), &size, &flags));
+	assert_int_equal(at.v, SIZE_1G + SIZE_2M);
+	assert_int_equal(stage2_detach(&s2, GPA(SIZE_1G), SIZE_1G, ~0ull), 0);
+	assert_false(stage2_next(&s2, &at, BIT(48), &size, &flags)); /* gone, though not empty */
 }
 
 static void test_no_memory_changes_nothing(void **state)
@@ -838,7 +859,7 @@ int main(void)
 		BOTH(test_init),
 		cmocka_unit_test_setup(test_entry_bits_npt, setup_npt),
 		cmocka_unit_test_setup(test_entry_bits_ept, setup_ept),
-		cmocka_unit_test(test_host_format),
+		cmocka_unit_test_setup(test_next, setup_ept),
 		BOTH(test_flags_come_back),
 		BOTH(test_lookup),
 		BOTH(test_largest_pages),

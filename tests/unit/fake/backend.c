@@ -150,7 +150,7 @@ static bool hardware_walk(const struct virt_vm *vm, u64 gpa, struct tlb_entry *t
 		}
 		assert_true(level < 3);
 		if (ept) /* memory types 2, 3 and 7 are reserved */
-			assert_true((entry >> 3 & 7) == 6 || (entry >> 3 & 7) == 0);
+			assert_true(BIT(entry >> 3 & 7) & 0x73);
 		assert_int_equal(entry & MASK(51, 12) & (span - 1) & ~(ept ? 0 : BIT(12)), 0);
 		t->hpn = ((entry & MASK(51, 12) & ~(span - 1)) | (gpa & (span - 1))) >> PAGE_SHIFT;
 		return true;
