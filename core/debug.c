@@ -26,7 +26,8 @@ static bool stepping(const struct vcpu *vcpu)
 
 u32 debug_intercepts(const struct vcpu *vcpu)
 {
-	u32 set = 0;
+	/* A child's #UD is perhaps the other vendor's hypercall. */
+	u32 set = vcpu->vm->virt.kind == VIRT_CHILD ? INTERCEPT_UD : 0;
 
 	if (vmm_owns(vcpu))
 		set |= INTERCEPT_MOV_DR | INTERCEPT_DB;

@@ -26,6 +26,7 @@
 #define RETRIES	 8 /* requests that may keep coming between two entries */
 
 /* KVM's paravirtual hypercalls. */
+#define HYPERCALL_LENGTH   3
 #define HYPERCALL_POLL_IRQ 1
 #define HYPERCALL_ENOSYS   1000
 #define HYPERCALL_EPERM	   1
@@ -215,9 +216,32 @@ static int exit_hypercall(struct vcpu *vcpu, u32 length)
 	return RUN_CONTINUE;
 }
 
+/* KVM answers VMCALL and VMMCALL whichever is the processor's own. */
+static bool is_hypercall(struct vcpu *vcpu, const struct vm_exit *e)
+{
+	u8 bytes[15];
+
+	vcpu->fetch_error = 0;
+	return vcpu_fetch(vcpu, e, bytes) >= HYPERCALL_LENGTH && bytes[0] == 0x0f &&
+	       bytes[1] == 0x01 && (bytes[2] == 0xc1 || bytes[2] == 0xd9);
+}
+
+static int exit_undefined(struct vcpu *vcpu, const struct vm_exit *e)
+{
+	if (is_hypercall(vcpu, e))
+		return exit_hypercall(vcpu, HYPERCALL_LENGTH);
+	if (vcpu->fetch_error)
+		return run_fetch_failed(vcpu, e);
+	vcpu_inject_ud(vcpu);
+	return RUN_CONTINUE;
+}
+
 static int exit_exception(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	u8 vector = e->exception.vector;
+
+	if (vector == VECTOR_UD)
+		return exit_undefined(vcpu, e);
 
 	if ((vector == VECTOR_DB || vector == VECTOR_BP) &&
 	    debug_exception(vcpu, vector, e->exception.payload))
