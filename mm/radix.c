@@ -22,13 +22,13 @@ enum ept_bits {
 	EPT_R = BIT(0),
 	EPT_W = BIT(1),
 	EPT_X = BIT(2),
-	EPT_TYPE = 7ull << 3, /* enum memory_type */
 	EPT_IPAT = BIT(6),
 	EPT_A = BIT(8),
 	EPT_D = BIT(9),
 	EPT_IGNORED11 = BIT(11),
 	EPT_IGNORED56 = BIT(56),
 };
+#define EPT_TYPE_SHIFT 3 /* bits 5:3: enum memory_type */
 
 /*
  * Nested walks are user accesses: APM vol. 2, "Nested versus Guest Page Faults, Fault Ordering".
@@ -50,7 +50,7 @@ const struct radix_format radix_ept = {
 	.leaf = EPT_R | EPT_A,
 	.write = EPT_W | EPT_D,
 	.exec = EPT_X,
-	.type = EPT_TYPE,
+	.type_shift = EPT_TYPE_SHIFT,
 	.pat_off = EPT_IPAT,
 	.zero_page = EPT_IGNORED11,
 	.may_write = EPT_IGNORED56,
@@ -79,7 +79,8 @@ u64 radix_leaf(const struct radix_format *f, hpa_t hpa, u32 flags, int level)
 	if (flags & S2_WRITE)
 		entry |= f->write;
 	entry |= flags & S2_EXEC ? f->exec : f->no_exec;
-	entry |= (f->type & -f->type) * S2_TYPE_OF(flags);
+	if (f->type_shift)
+		entry |= (u64)S2_TYPE_OF(flags) << f->type_shift;
 	if (flags & S2_IGNORE_PAT)
 		entry |= f->pat_off;
 	if (flags & S2_ZERO_PAGE)
@@ -97,8 +98,8 @@ u32 radix_flags(const struct radix_format *f, u64 entry)
 		flags |= S2_WRITE;
 	if ((entry & f->exec) == f->exec && !(entry & f->no_exec))
 		flags |= S2_EXEC;
-	if (f->type)
-		flags |= S2_TYPE((entry & f->type) / (f->type & -f->type));
+	if (f->type_shift)
+		flags |= S2_TYPE(entry >> f->type_shift & 7);
 	if (entry & f->pat_off)
 		flags |= S2_IGNORE_PAT;
 	if (entry & f->zero_page)

@@ -19,14 +19,14 @@
 #define RADIX_SPAN(level) (PAGE_SIZE << (9 * (level)))
 
 struct radix_format {
-	u64 present; /* any of these bits: the processor uses the entry */
-	u64 table;   /* the bits of an entry that points to a table: grants all */
-	u64 leaf;    /* bits that every leaf has: readable */
-	u64 write;   /* set when writable */
-	u64 exec;    /* set when executable */
-	u64 no_exec; /* set when not executable */
-	u64 type;    /* the memory type, in three bits; 0: the format has none */
-	u64 pat_off; /* set to ignore the guest's PAT */
+	u64 present;	/* any of these bits: the processor uses the entry */
+	u64 table;	/* the bits of an entry that points to a table: grants all */
+	u64 leaf;	/* bits that every leaf has: readable */
+	u64 write;	/* set when writable */
+	u64 exec;	/* set when executable */
+	u64 no_exec;	/* set when not executable */
+	u32 type_shift; /* where three bits of memory type stand; 0: the format has none */
+	u64 pat_off;	/* set to ignore the guest's PAT */
 	/* Bits that the processor ignores in a present leaf. */
 	u64 zero_page;
 	u64 may_write;
