@@ -93,6 +93,47 @@ void dump_bits(const char *field, u64 value, const struct bit_name *names)
 	log_error("  %s %016llx%s", field, (unsigned long long)value, line);
 }
 
+static void flush_list(struct dump_list *list)
+{
+	list->line[list->used] = 0;
+	log_info("  %s%s%s", list->head, *list->head ? ":" : " ", list->line);
+	list->head = "";
+	list->used = 0;
+}
+
+void dump_list_add(struct dump_list *list, const char *word)
+{
+	size_t length = strlen(word);
+
+	if (list->used)
+		list->line[list->used++] = ',';
+	if (list->used && list->used + length + 3 > sizeof(list->line))
+		flush_list(list);
+	length = MIN(length, sizeof(list->line) - 3);
+	list->line[list->used] = ' ';
+	memcpy(list->line + list->used + 1, word, length);
+	list->used += 1 + length;
+	list->count++;
+}
+
+void dump_list_end(struct dump_list *list)
+{
+	if (!list->count)
+		dump_list_add(list, "none");
+	if (list->used)
+		flush_list(list);
+}
+
+void dump_list_bits(const char *head, u64 value, const struct bit_name *names)
+{
+	struct dump_list list = {.head = head};
+
+	for (; names->name; names++)
+		if (value & names->bit)
+			dump_list_add(&list, names->name);
+	dump_list_end(&list);
+}
+
 void rule(struct rules *r, u64 bits, const char *subject, const char *words)
 {
 	if (!bits)

@@ -14,6 +14,18 @@ extern const struct bit_name dump_cr0[], dump_cr4[], dump_efer[], dump_rflags[];
 /* One line: the field, its value, the names of the bits that are set. */
 void dump_bits(const char *field, u64 value, const struct bit_name *names);
 
+/* A list of words, in as many lines as it needs. */
+struct dump_list {
+	const char *head; /* of its first line */
+	u32 used, count;
+	char line[100];
+};
+void dump_list_add(struct dump_list *list, const char *word);
+/* Prints what is left; a list without a word as "none". */
+void dump_list_end(struct dump_list *list);
+/* The names of the bits that are set, as such a list. */
+void dump_list_bits(const char *head, u64 value, const struct bit_name *names);
+
 /* The manual's rules for an entry that do not hold; those beyond the array are only counted. */
 #define RULES_MAX 16
 struct broken_rule {

@@ -5,3 +5,5 @@
 #include "arch-x86/virt.h"
 
 extern const struct virt_ops svm_ops;
+/* Prints what this processor's SVM offers, and what Keel uses of it: virt_features is set. */
+void svm_report(void);

@@ -5,3 +5,5 @@
 #include "arch-x86/virt.h"
 
 extern const struct virt_ops vmx_ops;
+/* Prints what this processor's VMX offers, and what Keel uses of it: virt_features is set. */
+void vmx_report(void);

@@ -26,7 +26,14 @@ static const struct name features[] = {{"next-rip", VIRT_NEXT_RIP},
 				       {"tsc-scaling", VIRT_TSC_SCALING},
 				       {"pause-filter", VIRT_PAUSE_FILTER},
 				       {"slat-1g", VIRT_SLAT_1G},
-				       {"invpcid", VIRT_INVPCID}};
+				       {"preemption-timer", VIRT_PREEMPT_TIMER},
+				       {"pml", VIRT_PML},
+				       {"invpcid", VIRT_INVPCID},
+				       {"vpid", VIRT_VPID},
+				       {"tpr-shadow", VIRT_TPR_SHADOW},
+				       {"rdtscp", VIRT_RDTSCP},
+				       {"xsaves", VIRT_XSAVES},
+				       {"waitpkg", VIRT_WAITPKG}};
 static const struct name tests[] = {{"root-pf", ROOT_TEST_PAGE_FAULT},
 				    {"root-df", ROOT_TEST_DOUBLE_FAULT},
 				    {"launch-fail", ROOT_TEST_LAUNCH}};
@@ -188,6 +195,14 @@ static void set_line(struct config *c, u32 line, struct text t)
 			   trim((struct text){t.start + equal + 1, t.length - equal - 1}));
 	if (what)
 		note(c, line, what);
+}
+
+const char *config_feature_name(u64 feature)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
+		if (features[i].value == feature)
+			return features[i].name;
+	return NULL;
 }
 
 void config_defaults(struct config *c)

@@ -29,6 +29,8 @@ struct config {
 	} errors[CONFIG_ERRORS];
 };
 
+/* The name that hw-off= has for one feature of enum virt_feature; NULL: none. */
+const char *config_feature_name(u64 feature);
 void config_defaults(struct config *c);
 /* keel.conf: one KEY=VALUE a line, '#' starts a comment line. Wrong lines are noted and skipped. */
 void config_parse_file(struct config *c, const char *text, u64 size);

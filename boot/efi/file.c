@@ -23,7 +23,7 @@ static bool widen(CHAR16 *to, const char *path)
 	return true;
 }
 
-static EFI_FILE_PROTOCOL *open_file(EFI_HANDLE device, const char *path)
+static EFI_FILE_PROTOCOL *open_file(EFI_HANDLE device, const char *path, UINT64 mode)
 {
 	EFI_GUID guid = SIMPLE_FILE_SYSTEM_PROTOCOL;
 	EFI_SIMPLE_FILE_SYSTEM_PROTOCOL *volume;
@@ -34,14 +34,14 @@ static EFI_FILE_PROTOCOL *open_file(EFI_HANDLE device, const char *path)
 	if (!widen(wide, path) || EFI_ERROR(BS->HandleProtocol(device, &guid, (void **)&volume)) ||
 	    EFI_ERROR(volume->OpenVolume(volume, &root)))
 		return NULL;
-	status = root->Open(root, &file, wide, EFI_FILE_MODE_READ, 0);
+	status = root->Open(root, &file, wide, mode, 0);
 	root->Close(root);
 	return EFI_ERROR(status) ? NULL : file;
 }
 
 bool file_exists(EFI_HANDLE device, const char *path)
 {
-	EFI_FILE_PROTOCOL *file = open_file(device, path);
+	EFI_FILE_PROTOCOL *file = open_file(device, path, EFI_FILE_MODE_READ);
 
 	if (!file)
 		return false;
@@ -49,9 +49,27 @@ bool file_exists(EFI_HANDLE device, const char *path)
 	return true;
 }
 
+bool file_save(EFI_HANDLE device, const char *path, const char *text, u64 size)
+{
+	UINT64 mode = EFI_FILE_MODE_READ | EFI_FILE_MODE_WRITE;
+	EFI_FILE_PROTOCOL *file = open_file(device, path, mode);
+	UINTN count = size;
+	EFI_STATUS status;
+
+	if (file)
+		file->Delete(file); /* an older one may be longer */
+	file = open_file(device, path, mode | EFI_FILE_MODE_CREATE);
+	if (!file)
+		return false;
+	status = file->Write(file, &count, (void *)text);
+	if (EFI_ERROR(file->Close(file)))
+		return false;
+	return !EFI_ERROR(status) && count == size;
+}
+
 char *file_load(EFI_HANDLE device, const char *path, u64 *size)
 {
-	EFI_FILE_PROTOCOL *file = open_file(device, path);
+	EFI_FILE_PROTOCOL *file = open_file(device, path, EFI_FILE_MODE_READ);
 	char *text = file ? pool_take(FILE_MAX + 1) : NULL;
 	UINTN count = FILE_MAX;
 	EFI_STATUS status = EFI_NOT_FOUND;

@@ -293,6 +293,7 @@ static void find_platform(const struct config *config)
 	info->log_level = config->log_level;
 	info->check_entry = config->check_entry;
 	info->nmi_dump = config->nmi_dump;
+	info->teach = config->teach;
 	info->test = config->test;
 	info->tsc_khz = measure_tsc_khz(facts.pm_timer);
 	if (EFI_ERROR(BS->LocateProtocol(&screen_guid, NULL, (void **)&screen)) || !screen->Mode ||
@@ -604,7 +605,7 @@ static s64 enter_root(u32 index, enum root_command command)
 	__asm__ volatile("mov %%dr6, %0" : "=r"(state.dr6));
 	__asm__ volatile("mov %%dr7, %0" : "=r"(state.dr7));
 	result = (s32)launch_call(&call, &state);
-	if (result) {
+	if (result || command != ROOT_LAUNCH) {
 		/* Loading the selectors cleared the bases. */
 		set_msr(MSR_FS, state.fs_base);
 		set_msr(MSR_GS, state.gs_base);
@@ -622,16 +623,27 @@ static u32 index_of(UINTN number)
 	return 0;
 }
 
-static void EFIAPI ap_main(void *unused)
+static void enter_here(enum root_command command)
 {
 	UINTN number = 0;
 	u32 index;
 
-	(void)unused;
 	the_launch.mp->WhoAmI(the_launch.mp, &number);
 	index = index_of(number);
 	if (index)
-		the_launch.results[index] = enter_root(index, ROOT_LAUNCH);
+		the_launch.results[index] = enter_root(index, command);
+}
+
+static void EFIAPI ap_main(void *unused)
+{
+	(void)unused;
+	enter_here(ROOT_LAUNCH);
+}
+
+static void EFIAPI ap_check(void *unused)
+{
+	(void)unused;
+	enter_here(ROOT_CHECK);
 }
 
 static void start_round(u32 count)
@@ -705,7 +717,7 @@ static bool prepare(const struct config *config)
 }
 
 /* Leaves of outer hypervisors may come first. */
-static bool is_running(void)
+bool launch_is_running(void)
 {
 	for (u32 leaf = HYPERVISOR_LEAVES; leaf < HYPERVISOR_LEAVES_END; leaf += 0x100) {
 		struct cpuid_leaf r = cpuid_of(leaf);
@@ -717,13 +729,38 @@ static bool is_running(void)
 	return false;
 }
 
+bool launch_check(const struct config *config, struct launch_report *report)
+{
+	const struct log_ring *ring;
+	u64 position;
+	bool others = true;
+
+	if (!prepare(config)) {
+		give_back();
+		return false;
+	}
+	report->able = !enter_root(0, ROOT_CHECK);
+	if (the_launch.info->cpu_count > 1)
+		others = !EFI_ERROR(the_launch.mp->StartupAllAPs(the_launch.mp, ap_check, TRUE,
+								 NULL, 0, NULL, NULL));
+	for (u32 i = 1; others && i < the_launch.info->cpu_count; i++)
+		report->able &= !the_launch.results[i];
+	report->others_asked = others;
+	report->info = *the_launch.info;
+	ring = (const struct log_ring *)the_launch.ring;
+	position = the_launch.ring_start;
+	report->said[log_ring_read(ring, &position, report->said, sizeof(report->said) - 1)] = 0;
+	give_back();
+	return true;
+}
+
 bool launch(const struct config *config)
 {
 	const struct boot_info *info;
 	s64 result;
 	u32 count;
 
-	if (is_running()) {
+	if (launch_is_running()) {
 		say("keel: Keel runs already\n");
 		return false;
 	}

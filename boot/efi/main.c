@@ -101,6 +101,12 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 	say("keel: a thin hypervisor, version " KEEL_VERSION "\n");
 	BS->SetWatchdogTimer(0, 0, 0, NULL);
 	read_config(&config, loaded);
+	if (config.check_machine) {
+		check_machine(&config, loaded->DeviceHandle);
+		if (config.power_off)
+			ST->RuntimeServices->ResetSystem(EfiResetShutdown, EFI_SUCCESS, 0, NULL);
+		return EFI_SUCCESS;
+	}
 	if (!config.next[0] && file_exists(loaded->DeviceHandle, DEFAULT_NEXT))
 		memcpy(config.next, DEFAULT_NEXT, sizeof(DEFAULT_NEXT));
 	if (!launch(&config) && config.stop_on_fail) {

@@ -11,6 +11,7 @@
 #include "arch-x86/screen.h"
 #include "arch-x86/uart.h"
 #include "boot/info.h"
+#include "boot/root/check.h"
 #include "core/mgmt.h"
 #include "core/stats.h"
 #include "kvm/hypercall.h"
@@ -281,7 +282,7 @@ static bool barrier(struct boot_info *info, bool ok)
 int root_entry(struct boot_info *info, u32 index, u32 command, struct boot_cpu_state *state)
 {
 	struct cpu *cpu = this_cpu();
-	u64 features;
+	u64 features = 0;
 	int error;
 
 	if (command == ROOT_PROBE)
@@ -289,6 +290,13 @@ int root_entry(struct boot_info *info, u32 index, u32 command, struct boot_cpu_s
 	set_control_registers();
 	desc_load(cpu);
 	set_up_cpu(info, cpu, index);
+	if (command == ROOT_CHECK) {
+		if (!index)
+			init_log(info);
+		error = probe(info, &features);
+		check_report(info, index, error, features);
+		return error;
+	}
 	error = launch_cpu(info, cpu, state);
 	if (error)
 		log_error("CPU %u: launch failed: error %d", index, error);
