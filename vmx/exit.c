@@ -226,9 +226,11 @@ static void decode_exception(struct virt_vcpu *v, struct vm_exit *e, bool delive
 		e->reason = EXIT_MCE;
 		return;
 	}
-	/* INT1, INT3, INTO */
-	if ((info & INTR_TYPE) >= INTR_TYPE_PRIVILEGED)
+	/* INT3, INTO; INT1's handler returns behind it, but RIP still stands at it. */
+	if ((info & INTR_TYPE) == INTR_TYPE_SOFT_EXCEPTION)
 		e->insn_len = vmread(VMCS_EXIT_INSN_LEN);
+	else if ((info & INTR_TYPE) == INTR_TYPE_PRIVILEGED)
+		v->rip += vmread(VMCS_EXIT_INSN_LEN);
 	e->exception.vector = vector;
 	e->exception.has_error = info & INTR_HAS_ERROR;
 	e->exception.error = e->exception.has_error ? vmread(VMCS_EXIT_INTR_ERROR) : 0;

@@ -11,15 +11,7 @@
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-static const u32 switched_msrs[SWITCHED_COUNT] = {
-	[SWITCHED_STAR] = MSR_STAR,
-	[SWITCHED_LSTAR] = MSR_LSTAR,
-	[SWITCHED_CSTAR] = MSR_CSTAR,
-	[SWITCHED_SFMASK] = MSR_SFMASK,
-	[SWITCHED_KERNEL_GS_BASE] = MSR_KERNEL_GS_BASE,
-};
-
-/* What the processor holds of them while no vCPU is loaded: the last one's. */
+/* What the processor holds of vmx_switched_msrs while no vCPU is loaded: the last one's. */
 static u64 on_processor[CPU_MAX][SWITCHED_COUNT];
 
 void vmx_make_current(struct virt_vcpu *v)
@@ -105,7 +97,7 @@ void vmx_load(struct virt_vcpu *v, struct cpu *cpu)
 	}
 	for (u32 i = 0; i < SWITCHED_COUNT; i++)
 		if (x->msrs[i] != on_processor[cpu->index][i])
-			wrmsr(switched_msrs[i], x->msrs[i]);
+			wrmsr(vmx_switched_msrs[i], x->msrs[i]);
 	write_cr2(x->cr2);
 	v->loaded = true;
 	cpu->loaded = v;
@@ -118,7 +110,7 @@ void vmx_put(struct virt_vcpu *v)
 
 	CHECK(v->loaded && cpu->loaded == v);
 	for (u32 i = 0; i < SWITCHED_COUNT; i++)
-		x->msrs[i] = on_processor[cpu->index][i] = rdmsr(switched_msrs[i]);
+		x->msrs[i] = on_processor[cpu->index][i] = rdmsr(vmx_switched_msrs[i]);
 	x->cr2 = read_cr2();
 	/* A child may next run on another CPU, or never: its DRs must not stay behind here. */
 	if (cpu->dr_owner == v && v->vm->kind == VIRT_CHILD)

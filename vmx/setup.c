@@ -315,6 +315,10 @@ static void write_controls(struct virt_vcpu *v)
 	}
 	if (x->cpu2 & CPU2_XSAVES)
 		vmwrite(VMCS_XSS_EXITING, 0);
+	if (x->cpu2 & CPU2_ENCLS)
+		vmwrite(VMCS_ENCLS_EXITING, ~0ull);
+	if (x->cpu2 & CPU2_ENCLV)
+		vmwrite(VMCS_ENCLV_EXITING, ~0ull);
 }
 
 static void write_addresses(struct virt_vcpu *v)
