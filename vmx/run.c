@@ -7,6 +7,7 @@
 #include "arch-x86/insn.h"
 #include "arch-x86/log.h"
 #include "arch-x86/msr.h"
+#include "arch-x86/teach.h"
 #include "vmx/internal.h"
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -225,12 +226,15 @@ void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 		prepare_translations(v, cpu);
 	if (unlikely(!v->quiet))
 		vmx_debug_prepare(v);
-	if (unlikely(virt_check_entry))
+	if (unlikely(virt_check_entry)) {
 		vmx_check_before(v);
+		if (teach_entry(v))
+			vmx_teach(v);
+	}
 	result = vmx_enter(v, x, &cpu->root_flags, vmx_features.rsb_fill);
-	x->rip = v->rip;
-	x->rsp = v->gpr[GPR_RSP];
 	if (unlikely(result != VMX_EXITED)) {
+		x->rip = v->rip;
+		x->rsp = v->gpr[GPR_RSP];
 		not_entered(v, e, result);
 		return;
 	}
@@ -238,6 +242,8 @@ void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 	v->rip = x->rip = vmread(VMCS_GUEST_RIP);
 	v->gpr[GPR_RSP] = x->rsp = vmread(VMCS_GUEST_RSP);
 	vmx_decode(v, e, reason);
+	if (unlikely(virt_check_entry))
+		teach_exit(v, e, vmx_exit_name(reason));
 	if (unlikely(reason & EXIT_REASON_ENTRY_FAILED))
 		return;
 	x->launched = true;
