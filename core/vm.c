@@ -117,6 +117,7 @@ int vcpu_create(struct vm *vm, u32 id, struct vcpu **out)
 	vcpu_set_tsc_offset(vcpu, vm->tsc_offset);
 	xstate_reset(vcpu);
 	vcpu_reset(vcpu, false);
+	vcpu_release(vcpu);
 	vm->vcpus[vm->vcpu_count] = vcpu;
 	__atomic_store_n(&vm->vcpu_count, vm->vcpu_count + 1, __ATOMIC_RELEASE);
 	*out = vcpu;

@@ -213,6 +213,7 @@ static inline enum run_outcome run_on(u32 cpu, u64 armed)
 {
 	enum run_outcome outcome;
 
+	virt->release(&vcpu->v); /* the test itself looked at it, on CPU 0 */
 	fake_cpu_set(cpu);
 	assert_true(vcpu_take(vcpu));
 	outcome = vcpu_run(vcpu, cpus[cpu], armed);

@@ -181,6 +181,32 @@ static void interruptions_end_a_run(void **state)
 	assert_int_equal(fake_exits_left(), 0);
 }
 
+/* The management vCPU's next entry tells of it: mgmt_nmi() finds out whose it was. */
+static void an_nmi_stays_the_management_guests(void **state)
+{
+	cpus[0]->root_flags = CPU_ROOT_NMI;
+	push(EXIT_NMI, 0);
+	assert_int_equal(run(), RUN_INTERRUPTED);
+	assert_int_equal(cpus[0]->root_flags, CPU_ROOT_NMI);
+	assert_int_equal(vcpu->events.nmi_queued, 0);
+	cpus[0]->root_flags = 0;
+}
+
+/* A vCPU that nobody works on may be taken by any CPU. */
+static void a_new_vcpu_is_released(void **state)
+{
+	struct vcpu *other;
+
+	assert_int_equal(vcpu_create(machine_vm, 9, &other), 0);
+	assert_null(fake_vcpu(&other->v)->active);
+	assert_int_equal(other->running, 0);
+	assert_true(vcpu_take(other));
+	vcpu_code_mode(other);
+	assert_ptr_equal(fake_vcpu(&other->v)->active, cpus[0]);
+	vcpu_release(other);
+	assert_null(fake_vcpu(&other->v)->active);
+}
+
 static void a_machine_check_is_the_management_guests(void **state)
 {
 	struct vcpu *management = cpus[0]->management;
@@ -872,6 +898,7 @@ static void flush_wait_sees_every_cpu_leave(void **state)
 
 	fake_run = busy_guest;
 	guest_rounds = stop_guest = 0;
+	virt->release(&vcpu->v); /* setup() looked at it on CPU 0 */
 	pthread_create(&thread, NULL, run_vcpu_until_stopped, NULL);
 	while (!__atomic_load_n(&guest_rounds, __ATOMIC_SEQ_CST))
 		sched_yield();
@@ -899,6 +926,8 @@ int main(void)
 		cmocka_unit_test_setup(a_small_pool_makes_no_vm, setup),
 		cmocka_unit_test_setup(a_run_switches_worlds, setup),
 		cmocka_unit_test_setup(interruptions_end_a_run, setup),
+		cmocka_unit_test_setup(an_nmi_stays_the_management_guests, setup),
+		cmocka_unit_test_setup(a_new_vcpu_is_released, setup),
 		cmocka_unit_test_setup(a_machine_check_is_the_management_guests, setup),
 		cmocka_unit_test_setup(a_bad_entry_is_told_and_dumped, setup),
 		cmocka_unit_test_setup(unlisted_exits_are_internal_errors, setup),

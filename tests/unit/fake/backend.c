@@ -33,13 +33,13 @@ struct fake_vm {
 __attribute__((weak)) const struct virt_ops *virt;
 __attribute__((weak)) u64 virt_features;
 __attribute__((weak)) bool virt_check_entry;
+__attribute__((weak)) u32 virt_teach;
 
 void (*fake_run)(struct virt_vcpu *v, struct vm_exit *e);
 bool fake_check_injection;
 
 static struct fake_vcpu vcpus[VCPUS];
 static struct virt_vcpu *vcpu_owner[VCPUS];
-static u32 vcpu_next;
 static struct fake_vm vms[VMS];
 static struct tlb_entry tlb[TLB_SIZE];
 static u32 tlb_next;
@@ -54,7 +54,7 @@ void fake_backend_reset(void)
 	memset(vcpu_owner, 0, sizeof(vcpu_owner));
 	memset(vms, 0, sizeof(vms));
 	memset(tlb, 0, sizeof(tlb));
-	vcpu_next = tlb_next = exit_first = exit_count = 0;
+	tlb_next = exit_first = exit_count = 0;
 	asid_next = 1;
 	fake_run = NULL;
 	fake_check_injection = true;
@@ -113,10 +113,25 @@ void fake_tlb_assert_not_cached(hpa_t base, u64 size)
 		panic("memory at %#lx changes hands while a TLB holds it", base.v);
 }
 
+/* The vCPUs in this memory are no more. A processor could still write an active VMCS to it. */
+static void forget_vcpus(hpa_t base, u64 size)
+{
+	for (u32 i = 0; i < VCPUS; i++) {
+		u64 at = (u64)((u8 *)vcpu_owner[i] - (u8 *)phys_ptr(HPA(0)));
+
+		if (!vcpu_owner[i] || at < base.v || at - base.v >= size)
+			continue;
+		if (vcpus[i].active)
+			panic("a vCPU's memory at %#lx changes hands while it is active", base.v);
+		vcpu_owner[i] = NULL;
+	}
+}
+
 /* mm/phys.h's hook. */
 void fake_frames_reused(hpa_t base, u64 pages)
 {
 	fake_tlb_assert_not_cached(base, pages * PAGE_SIZE);
+	forget_vcpus(base, pages * PAGE_SIZE);
 }
 
 /* Hardware's walk: false is a fault. Fills *t. */
@@ -263,21 +278,40 @@ static int fake_vm_init(struct virt_vm *vm, struct pool *pool)
 	return 0;
 }
 
+/* Its state is reached through this CPU from now on, as a VMCS's: no other one may have it. */
+static struct fake_vcpu *use(struct virt_vcpu *v)
+{
+	struct fake_vcpu *f = fake_vcpu(v);
+
+	assert_true(!f->active || f->active == this_cpu());
+	f->active = this_cpu();
+	return f;
+}
+
+static void fake_release(struct virt_vcpu *v)
+{
+	assert_true(!fake_vcpu(v)->active || fake_vcpu(v)->active == this_cpu());
+	assert_false(v->loaded);
+	fake_vcpu(v)->active = NULL;
+}
+
 static int fake_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 {
-	u32 i;
+	u32 i, slot = VCPUS;
 
-	for (i = 0; i < VCPUS; i++)
-		if (vcpu_owner[i] == v)
-			break;
+	for (i = 0; i < VCPUS && vcpu_owner[i] != v; i++)
+		if (!vcpu_owner[i] && slot == VCPUS)
+			slot = i;
 	if (i == VCPUS)
-		i = vcpu_next++ % VCPUS;
+		i = slot;
+	assert_true(i < VCPUS);
 	vcpu_owner[i] = v;
 	memset(&vcpus[i], 0, sizeof(vcpus[i]));
 	vcpus[i].reg[VREG_RFLAGS] = 2;
 	memset(v, 0, sizeof(*v));
 	v->vm = vm;
 	v->hw = &vcpus[i];
+	use(v);
 	return 0;
 }
 
@@ -291,11 +325,12 @@ static void fake_load(struct virt_vcpu *v, struct cpu *cpu)
 	v->cpu = cpu;
 	v->loaded = true;
 	cpu->loaded = v;
-	fake_vcpu(v)->loads++;
+	use(v)->loads++;
 }
 
 static void fake_put(struct virt_vcpu *v)
 {
+	use(v);
 	assert_true(v->loaded);
 	assert_ptr_equal(v->cpu, this_cpu());
 	v->loaded = false;
@@ -329,7 +364,7 @@ static void deliver(struct virt_vcpu *v, struct fake_vcpu *f)
 
 static void fake_run_once(struct virt_vcpu *v, struct vm_exit *e)
 {
-	struct fake_vcpu *f = fake_vcpu(v);
+	struct fake_vcpu *f = use(v);
 
 	assert_true(v->loaded);
 	assert_ptr_equal(v->cpu, this_cpu());
@@ -363,37 +398,37 @@ static u64 fake_get(struct virt_vcpu *v, enum virt_reg reg)
 {
 	assert_in_range(reg, 0, VREG_COUNT - 1);
 	if (reg == VREG_CPL)
-		return fake_vcpu(v)->seg[SEG_SS].attr >> 5 & 3;
-	return fake_vcpu(v)->reg[reg];
+		return use(v)->seg[SEG_SS].attr >> 5 & 3;
+	return use(v)->reg[reg];
 }
 
 static void fake_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
 {
 	assert_in_range(reg, 0, VREG_COUNT - 1);
 	assert_int_not_equal(reg, VREG_CPL);
-	fake_vcpu(v)->reg[reg] = value;
+	use(v)->reg[reg] = value;
 }
 
 static void fake_get_segment(struct virt_vcpu *v, enum seg seg, struct segment *s)
 {
 	assert_in_range(seg, 0, SEG_COUNT - 1);
-	*s = fake_vcpu(v)->seg[seg];
+	*s = use(v)->seg[seg];
 }
 
 static void fake_set_segment(struct virt_vcpu *v, enum seg seg, const struct segment *s)
 {
 	assert_in_range(seg, 0, SEG_COUNT - 1);
-	fake_vcpu(v)->seg[seg] = *s;
+	use(v)->seg[seg] = *s;
 }
 
 static void fake_inject(struct virt_vcpu *v, const struct virt_event *event)
 {
-	fake_vcpu(v)->injected = *event;
+	use(v)->injected = *event;
 }
 
 static void fake_intercept(struct virt_vcpu *v, u32 set)
 {
-	fake_vcpu(v)->intercepts = set;
+	use(v)->intercepts = set;
 }
 
 static u32 msr_bit(u32 index)
@@ -447,7 +482,7 @@ static void fake_take_nmi(struct cpu *cpu, bool sleep)
 
 static void fake_dump(struct virt_vcpu *v)
 {
-	fake_vcpu(v)->dumps++;
+	use(v)->dumps++;
 }
 
 const struct virt_ops fake_virt_ops = {
@@ -460,6 +495,7 @@ const struct virt_ops fake_virt_ops = {
 	.load = fake_load,
 	.put = fake_put,
 	.swap = fake_swap,
+	.release = fake_release,
 	.run = fake_run_once,
 	.get = fake_get,
 	.set = fake_set,

@@ -66,6 +66,7 @@ struct fake_vcpu { /* behind v->hw */
 	u32 intercepts;
 	u32 entries, flushes, loads, dumps;
 	bool in_guest;
+	struct cpu *active; /* as a VMCS: on which CPU; NULL: released */
 };
 
 extern const struct virt_ops fake_virt_ops; /* NPT format; copy it and set .ept for EPT */
