@@ -12,6 +12,7 @@ struct cpu *cpus[CPU_MAX];
 const struct virt_ops *virt;
 u64 virt_features;
 bool virt_check_entry;
+u32 virt_teach;
 
 void cpu_check_panic(void)
 {

@@ -359,3 +359,9 @@ struct virt_ops {
 extern const struct virt_ops *virt;
 extern u64 virt_features;     /* enum virt_feature: usable on every CPU */
 extern bool virt_check_entry; /* check=entry: each entry's state is checked in software first */
+/*
+ * log=teach, with virt_check_entry: what CPU 0 still tells. Above TEACH_EXITS: its first control
+ * block, field by field; then each exit takes one.
+ */
+#define TEACH_EXITS 20
+extern u32 virt_teach;

@@ -127,34 +127,91 @@ static void log_event(const char *field, u64 event)
 		  event & VMCB_EVENT_HAS_ERROR ? ", error code" : "");
 }
 
-static void log_intercepts(const struct vmcb *b)
-{
-	for (u32 i = 0; i < INTERCEPT_WORDS; i++) {
-		log_error("  intercepts[%u] %08x", i, b->intercepts[i]);
-		for (u32 bit = 0; i >= 2 && bit < 32; bit++)
-			if (b->intercepts[i] & BIT(bit))
-				log_debug("    %s", svm_exit_name(i * 32 + bit));
+static const struct bit_name np_names[] = {
+	{NP_ENABLE, "NP_ENABLE"},
+	{NP_SEV, "SEV"},
+	{NP_SEV_ES, "SEV_ES"},
+	{0},
+};
+static const struct bit_name lbr_names[] = {
+	{LBR_ENABLE, "LBR"},
+	{VIRTUAL_VMLOAD, "VIRTUAL_VMLOAD"},
+	{0},
+};
+static const struct bit_name int_state_names[] = {
+	{INT_STATE_SHADOW, "SHADOW"},
+	{INT_STATE_GUEST_IF, "GUEST_IF"},
+	{0},
+};
+static const struct bit_name none[] = {{0}};
+
+#define BITS(member, name, bits)                                                                   \
+	{                                                                                          \
+		offsetof(struct vmcb, member), sizeof(((struct vmcb *)0)->member), name, bits      \
 	}
+#define FIELD(member, name) BITS(member, name, none)
+
+const struct svm_field svm_fields[] = {
+	FIELD(intercepts[0], "intercepts[0]"),
+	FIELD(intercepts[1], "intercepts[1]"),
+	FIELD(intercepts[2], "intercepts[2]"),
+	FIELD(intercepts[3], "intercepts[3]"),
+	FIELD(intercepts[4], "intercepts[4]"),
+	FIELD(intercepts[5], "intercepts[5]"),
+	FIELD(pause_threshold, "PAUSE_FILTER_THRESHOLD"),
+	FIELD(pause_count, "PAUSE_FILTER_COUNT"),
+	FIELD(iopm_base, "IOPM_BASE_PA"),
+	FIELD(msrpm_base, "MSRPM_BASE_PA"),
+	FIELD(tsc_offset, "TSC_OFFSET"),
+	FIELD(asid, "GUEST_ASID"),
+	FIELD(tlb_control, "TLB_CONTROL"),
+	BITS(int_control, "interrupt control", int_control_names),
+	BITS(int_state, "interrupt state", int_state_names),
+	BITS(np_control, "nested paging", np_names),
+	FIELD(n_cr3, "N_CR3"),
+	BITS(lbr_control, "LBR control", lbr_names),
+	BITS(clean, "clean", clean_names),
+	FIELD(next_rip, "nRIP"),
+	FIELD(cpl, "CPL"),
+	BITS(efer, "EFER", dump_efer),
+	BITS(cr4, "CR4", dump_cr4),
+	FIELD(cr3, "CR3"),
+	BITS(cr0, "CR0", dump_cr0),
+	FIELD(dr7, "DR7"),
+	FIELD(dr6, "DR6"),
+	BITS(rflags, "RFLAGS", dump_rflags),
+	FIELD(rip, "RIP"),
+	FIELD(rsp, "RSP"),
+	FIELD(rax, "RAX"),
+	FIELD(star, "STAR"),
+	FIELD(lstar, "LSTAR"),
+	FIELD(cstar, "CSTAR"),
+	FIELD(sfmask, "SFMASK"),
+	FIELD(kernel_gs_base, "KernelGsBase"),
+	FIELD(sysenter_cs, "SYSENTER_CS"),
+	FIELD(sysenter_esp, "SYSENTER_ESP"),
+	FIELD(sysenter_eip, "SYSENTER_EIP"),
+	FIELD(cr2, "CR2"),
+	FIELD(g_pat, "G_PAT"),
+	FIELD(debugctl, "DebugCtl"),
+	{0},
+};
+
+void svm_dump_field(const struct vmcb *b, const struct svm_field *f)
+{
+	u64 value = 0;
+
+	memcpy(&value, (const char *)b + f->offset, f->size);
+	dump_bits(f->name, value, f->bits);
 }
 
-static void log_control(const struct vmcb *b)
+static void log_exit(const struct vmcb *b)
 {
 	log_error("  exit code %llx %s, info %016llx %016llx", (unsigned long long)b->exit_code,
 		  svm_exit_name(b->exit_code), (unsigned long long)b->exit_info1,
 		  (unsigned long long)b->exit_info2);
 	log_event("EXITINTINFO", b->exit_int_info);
 	log_event("EVENTINJ", b->event_inject);
-	log_intercepts(b);
-	log_error("  IOPM %llx MSRPM %llx TSC offset %llx ASID %u TLB control %u",
-		  (unsigned long long)b->iopm_base, (unsigned long long)b->msrpm_base,
-		  (unsigned long long)b->tsc_offset, b->asid, b->tlb_control);
-	dump_bits("interrupt control", b->int_control, int_control_names);
-	log_error("  V_TPR %u interrupt shadow %u", (u32)(b->int_control & V_TPR),
-		  (u32)(b->int_state & INT_STATE_SHADOW));
-	log_error("  nested paging %llx N_CR3 %llx LBR control %llx nRIP %llx",
-		  (unsigned long long)b->np_control, (unsigned long long)b->n_cr3,
-		  (unsigned long long)b->lbr_control, (unsigned long long)b->next_rip);
-	dump_bits("clean", b->clean, clean_names);
 }
 
 static void log_segment(const char *name, const struct vmcb_segment *s)
@@ -166,32 +223,13 @@ static void log_segment(const char *name, const struct vmcb_segment *s)
 		  s->attr & SEG_G ? " G" : "", (s->attr & SEG_DPL) >> 5);
 }
 
-static void log_state(const struct vmcb *b)
+void svm_dump_segment(const struct vmcb *b, u32 index)
 {
-	static const char *const names[] = {
+	static const char *const names[SVM_SEGMENTS] = {
 		"ES", "CS", "SS", "DS", "FS", "GS", "GDTR", "LDTR", "IDTR", "TR",
 	};
 
-	for (u32 i = 0; i < ARRAY_SIZE(names); i++)
-		log_segment(names[i], &b->es + i);
-	log_error("  CPL %u RIP %016llx RSP %016llx RAX %016llx", b->cpl,
-		  (unsigned long long)b->rip, (unsigned long long)b->rsp,
-		  (unsigned long long)b->rax);
-	dump_bits("RFLAGS", b->rflags, dump_rflags);
-	dump_bits("CR0", b->cr0, dump_cr0);
-	log_error("  CR2 %016llx CR3 %016llx", (unsigned long long)b->cr2,
-		  (unsigned long long)b->cr3);
-	dump_bits("CR4", b->cr4, dump_cr4);
-	dump_bits("EFER", b->efer, dump_efer);
-	log_error("  DR6 %llx DR7 %llx G_PAT %016llx DebugCtl %llx", (unsigned long long)b->dr6,
-		  (unsigned long long)b->dr7, (unsigned long long)b->g_pat,
-		  (unsigned long long)b->debugctl);
-	log_error("  STAR %016llx LSTAR %016llx CSTAR %016llx SFMASK %llx",
-		  (unsigned long long)b->star, (unsigned long long)b->lstar,
-		  (unsigned long long)b->cstar, (unsigned long long)b->sfmask);
-	log_error("  SYSENTER %llx:%016llx stack %016llx KernelGSBase %016llx",
-		  (unsigned long long)b->sysenter_cs, (unsigned long long)b->sysenter_eip,
-		  (unsigned long long)b->sysenter_esp, (unsigned long long)b->kernel_gs_base);
+	log_segment(names[index], &b->es + index);
 }
 
 void svm_dump(struct virt_vcpu *v)
@@ -203,8 +241,11 @@ void svm_dump(struct virt_vcpu *v)
 	log_error("VMCB at %llx:", (unsigned long long)v->hw_hpa.v);
 	svm_broken_rules(vmcb, &rules);
 	dump_rules(&rules);
-	log_control(vmcb);
-	log_state(vmcb);
+	log_exit(vmcb);
+	for (u32 i = 0; i < SVM_SEGMENTS; i++)
+		svm_dump_segment(vmcb, i);
+	for (const struct svm_field *f = svm_fields; f->name; f++)
+		svm_dump_field(vmcb, f);
 }
 
 /* What each clean bit says is unchanged. APM vol. 2, "VMCB Clean Field". */

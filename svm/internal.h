@@ -100,6 +100,19 @@ u32 svm_wrongly_clean(struct virt_vcpu *v);
 void svm_check_before(struct virt_vcpu *v);
 /* check=entry, after the exit: remembers the VMCB. */
 void svm_check_after(struct virt_vcpu *v);
+struct svm_field {
+	u16 offset;
+	u8 size; /* bytes: at most 8 */
+	const char *name;
+	const struct bit_name *bits;
+};
+extern const struct svm_field svm_fields[]; /* without the segments; ends with {0} */
+#define SVM_SEGMENTS 10			    /* from vmcb.es on */
+void svm_dump_field(const struct vmcb *vmcb, const struct svm_field *field);
+void svm_dump_segment(const struct vmcb *vmcb, u32 index);
+
+/* teach.c: log=teach, before the first entry. */
+void svm_teach(struct virt_vcpu *v);
 
 /* entry.asm */
 /* Loads the GPRs, enters the guest, stores the GPRs; flags bit 0: refill the return predictor. */

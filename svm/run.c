@@ -6,6 +6,7 @@
 #include "arch-x86/insn.h"
 #include "arch-x86/log.h"
 #include "arch-x86/msr.h"
+#include "arch-x86/teach.h"
 #include "svm/internal.h"
 
 void svm_save_extra(struct virt_vcpu *v)
@@ -175,6 +176,8 @@ static noinline void prepare_rare(struct virt_vcpu *v)
 		vmcb->clean = CLEAN_ALL & ~v->dirty;
 	if (virt_check_entry)
 		svm_check_before(v);
+	if (teach_entry(v))
+		svm_teach(v);
 	v->dirty = 0;
 	v->once = true;
 }
@@ -190,6 +193,8 @@ static noinline void settle_rare(struct virt_vcpu *v, struct vm_exit *e)
 		v->soft_len = 0;
 		v->once = false;
 	}
+	if (virt_teach)
+		teach_exit(v, e, svm_exit_name(e->raw));
 	if (v->virq_event)
 		svm_virq_settle(v, e);
 	if (v->stepping || v->nmi_state == NMI_IRET)

@@ -1095,6 +1095,27 @@ static void log_segment(const struct guest_segment *s)
 		  dpl(s->access));
 }
 
+bool vmx_dump_field(const struct virt_vcpu *v, u32 field)
+{
+	const struct vmx_vcpu *x = vmx_of(v);
+	const u32 words[] = {0, x->pin, x->cpu, x->cpu2, x->exit, x->entry};
+
+	for (const struct vmx_field *f = vmx_fields; f->name; f++) {
+		if (f->field != field || (f->control && !(words[f->word] & f->control)))
+			continue;
+		dump_bits(f->name, vmread(field), f->bits);
+		return true;
+	}
+	return false;
+}
+
+void vmx_dump_segment(enum seg seg)
+{
+	struct guest_segment s = read_segment(seg);
+
+	log_segment(&s);
+}
+
 void vmx_dump(struct virt_vcpu *v)
 {
 	struct rules rules;
@@ -1110,11 +1131,8 @@ void vmx_dump(struct virt_vcpu *v)
 	log_error(" exit information:");
 	log_fields(&c, VMCS_READ_ONLY);
 	log_error(" guest:");
-	for (enum seg seg = SEG_ES; seg <= SEG_TR; seg++) {
-		struct guest_segment s = read_segment(seg);
-
-		log_segment(&s);
-	}
+	for (enum seg seg = SEG_ES; seg <= SEG_TR; seg++)
+		vmx_dump_segment(seg);
 	log_fields(&c, VMCS_GUEST);
 	log_error(" host:");
 	log_fields(&c, VMCS_HOST);

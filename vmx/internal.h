@@ -92,6 +92,12 @@ static inline u32 vmx_adjust(const struct vmx_allowed *allowed, u32 value)
 	} while (0)
 
 /* setup.c */
+struct vmx_words { /* one of each kind of control word */
+	u32 pin, cpu, cpu2, exit, entry;
+};
+extern const struct vmx_words vmx_required; /* controls without which Keel cannot run */
+/* The controls of a vCPU of that kind at its start, with what the processor demands. */
+void vmx_choose_controls(enum virt_kind kind, struct vmx_words *chosen, u32 *exceptions);
 int vmx_probe(u64 *features, char *why, size_t size);
 int vmx_cpu_on(struct cpu *cpu, hpa_t host_area);
 void vmx_cpu_off(struct cpu *cpu);
@@ -161,12 +167,18 @@ extern const struct vmx_field vmx_fields[]; /* in encoding order; ends with {0} 
 extern const struct bit_name vmx_pin_names[], vmx_cpu_names[], vmx_cpu2_names[], vmx_exit_names[],
 	vmx_entry_names[];
 void vmx_dump(struct virt_vcpu *v);
+/* One field of the current VMCS; false: this vCPU's controls say that there is none. */
+bool vmx_dump_field(const struct virt_vcpu *v, u32 field);
+void vmx_dump_segment(enum seg seg);
 /* The manual's rules for an entry that the VMCS breaks. */
 void vmx_broken_rules(struct virt_vcpu *v, struct rules *r);
 /* check=entry, before VMLAUNCH or VMRESUME: logs each broken rule. */
 void vmx_check_before(struct virt_vcpu *v);
 /* Words for VMCS_INSN_ERROR. SDM vol. 3, "VM Instruction Error Numbers". */
 const char *vmx_insn_error(u32 number);
+
+/* teach.c: log=teach, before the first entry. */
+void vmx_teach(struct virt_vcpu *v);
 
 /* entry.asm */
 enum vmx_enter_result {

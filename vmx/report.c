@@ -73,29 +73,51 @@ static void report_words(const char *head, const char *name, u64 value,
 	dump_list_bits(head, value, names);
 }
 
+/* Keel's choice of one kind of control word. */
+struct choice {
+	u32 required, management, child;
+};
+
 /* Low half: bits that must be 1; high half: bits that may be. */
-static void report_controls(const char *name, u32 msr, const struct bit_name *names)
+static void report_controls(const char *name, u32 msr, const struct bit_name *names,
+			    const struct choice *choice)
 {
 	u64 value = rdmsr(msr);
+	u32 missing = choice->required & ~(u32)(value >> 32);
 
 	log_info("%s %016lx:", name, value);
 	dump_list_bits("always 1", (u32)value, names);
 	dump_list_bits("may be 1", value >> 32 & ~value, names);
+	dump_list_bits("set for the management guest", choice->management, names);
+	dump_list_bits("set for a child", choice->child, names);
+	if (missing)
+		dump_list_bits("MISSING, BUT REQUIRED", missing, names);
 }
+
+#define CHOICE(word) (&(struct choice){vmx_required.word, management.word, child.word})
 
 static void report_control_words(u64 basic)
 {
 	u32 offset = basic & BASIC_TRUE ? MSR_VMX_TRUE_PINBASED_CTLS - MSR_VMX_PINBASED_CTLS : 0;
 	u64 cpu = rdmsr(MSR_VMX_PROCBASED_CTLS + offset), cpu2;
+	struct vmx_words management, child;
+	u32 exceptions;
 
-	report_controls("pin-based controls", MSR_VMX_PINBASED_CTLS + offset, vmx_pin_names);
-	report_controls("processor-based controls", MSR_VMX_PROCBASED_CTLS + offset, vmx_cpu_names);
-	report_controls("VM-exit controls", MSR_VMX_EXIT_CTLS + offset, vmx_exit_names);
-	report_controls("VM-entry controls", MSR_VMX_ENTRY_CTLS + offset, vmx_entry_names);
+	vmx_choose_controls(VIRT_MANAGEMENT, &management, &exceptions);
+	vmx_choose_controls(VIRT_CHILD, &child, &exceptions);
+	report_controls("pin-based controls", MSR_VMX_PINBASED_CTLS + offset, vmx_pin_names,
+			CHOICE(pin));
+	report_controls("processor-based controls", MSR_VMX_PROCBASED_CTLS + offset, vmx_cpu_names,
+			CHOICE(cpu));
+	report_controls("VM-exit controls", MSR_VMX_EXIT_CTLS + offset, vmx_exit_names,
+			CHOICE(exit));
+	report_controls("VM-entry controls", MSR_VMX_ENTRY_CTLS + offset, vmx_entry_names,
+			CHOICE(entry));
 	if (!(cpu >> 32 & CPU_SECONDARY))
 		return;
 	cpu2 = rdmsr(MSR_VMX_PROCBASED_CTLS2);
-	report_controls("secondary controls", MSR_VMX_PROCBASED_CTLS2, vmx_cpu2_names);
+	report_controls("secondary controls", MSR_VMX_PROCBASED_CTLS2, vmx_cpu2_names,
+			CHOICE(cpu2));
 	if (cpu2 >> 32 & (CPU2_EPT | CPU2_VPID))
 		report_words("there are", "IA32_VMX_EPT_VPID_CAP", rdmsr(MSR_VMX_EPT_VPID_CAP),
 			     ept_names);

@@ -33,14 +33,15 @@
 
 struct vmx_cpu_features vmx_features;
 
-static const u32 pin_required = PIN_EXTERNAL_INTR | PIN_NMI | PIN_VIRTUAL_NMIS;
-static const u32 cpu_required = CPU_INTR_WINDOW | CPU_NMI_WINDOW | CPU_TSC_OFFSETTING | CPU_HLT |
-				CPU_MOV_DR | CPU_IO_BITMAPS | CPU_MSR_BITMAPS | CPU_CR8_LOAD |
-				CPU_CR8_STORE | CPU_SECONDARY;
-static const u32 cpu2_required = CPU2_EPT | CPU2_UNRESTRICTED;
-static const u32 exit_required = VMEXIT_SAVE_DEBUG | VMEXIT_HOST_64 | VMEXIT_SAVE_PAT |
-				 VMEXIT_LOAD_PAT | VMEXIT_SAVE_EFER | VMEXIT_LOAD_EFER;
-static const u32 entry_required = VMENTRY_LOAD_DEBUG | VMENTRY_LOAD_PAT | VMENTRY_LOAD_EFER;
+const struct vmx_words vmx_required = {
+	.pin = PIN_EXTERNAL_INTR | PIN_NMI | PIN_VIRTUAL_NMIS,
+	.cpu = CPU_INTR_WINDOW | CPU_NMI_WINDOW | CPU_TSC_OFFSETTING | CPU_HLT | CPU_MOV_DR |
+	       CPU_IO_BITMAPS | CPU_MSR_BITMAPS | CPU_CR8_LOAD | CPU_CR8_STORE | CPU_SECONDARY,
+	.cpu2 = CPU2_EPT | CPU2_UNRESTRICTED,
+	.exit = VMEXIT_SAVE_DEBUG | VMEXIT_HOST_64 | VMEXIT_SAVE_PAT | VMEXIT_LOAD_PAT |
+		VMEXIT_SAVE_EFER | VMEXIT_LOAD_EFER,
+	.entry = VMENTRY_LOAD_DEBUG | VMENTRY_LOAD_PAT | VMENTRY_LOAD_EFER,
+};
 static const u64 ept_required = EPT_CAP_WALK_4 | EPT_CAP_WB | EPT_CAP_2M | EPT_CAP_INVEPT;
 
 /* Low half: bits that must be 1. High half: bits that may be. Appendix "VM-Execution Controls". */
@@ -84,11 +85,11 @@ static const char *missing_control(void)
 {
 	const struct vmx_cpu_features *f = &vmx_features;
 
-	if (f->pin.zero & pin_required)
+	if (f->pin.zero & vmx_required.pin)
 		return "VMX has no virtual NMIs";
-	if (f->cpu.zero & cpu_required & CPU_MSR_BITMAPS)
+	if (f->cpu.zero & vmx_required.cpu & CPU_MSR_BITMAPS)
 		return "VMX has no MSR bitmaps";
-	if (f->cpu.zero & cpu_required)
+	if (f->cpu.zero & vmx_required.cpu)
 		return "VMX lacks a processor-based control that Keel needs";
 	if (f->cpu.one & (CPU_CR3_LOAD | CPU_CR3_STORE))
 		return "VMX cannot leave CR3 to its guests: it has no true controls";
@@ -96,9 +97,9 @@ static const char *missing_control(void)
 		return "VMX has no EPT with 4 levels, write-back tables and 2 MiB pages";
 	if (!(f->ept_vpid & (EPT_CAP_INVEPT_SINGLE | EPT_CAP_INVEPT_ALL)))
 		return "VMX cannot invalidate EPT translations";
-	if (f->cpu2.zero & cpu2_required)
+	if (f->cpu2.zero & vmx_required.cpu2)
 		return "VMX has no unrestricted guest";
-	if (f->exit.zero & exit_required || f->entry.zero & entry_required)
+	if (f->exit.zero & vmx_required.exit || f->entry.zero & vmx_required.entry)
 		return "VMX cannot switch PAT and EFER, or has no 64-bit host";
 	return NULL;
 }
@@ -272,13 +273,12 @@ void vmx_intercept_port(struct virt_vm *vm, u16 port, bool on)
 	set_map_bit((u8 *)vm->io_map + port / 8, port % 8, on);
 }
 
-static void write_controls(struct virt_vcpu *v)
+void vmx_choose_controls(enum virt_kind kind, struct vmx_words *chosen, u32 *exceptions)
 {
-	struct vmx_vcpu *x = vmx_of(v);
 	const struct vmx_cpu_features *f = &vmx_features;
 	struct vmx_controls c = {0};
 
-	vmx_static_intercepts(v->vm->kind, &c);
+	vmx_static_intercepts(kind, &c);
 	c.cpu |= CPU_IO_BITMAPS | CPU_MSR_BITMAPS | CPU_SECONDARY;
 	c.cpu2 |= CPU2_EPT | CPU2_UNRESTRICTED;
 	if (virt_features & VIRT_VPID)
@@ -289,20 +289,36 @@ static void write_controls(struct virt_vcpu *v)
 		c.cpu2 |= CPU2_INVPCID;
 	if (virt_features & VIRT_XSAVES)
 		c.cpu2 |= CPU2_XSAVES;
-	if (v->vm->kind == VIRT_MANAGEMENT && virt_features & VIRT_WAITPKG)
+	if (kind == VIRT_MANAGEMENT && virt_features & VIRT_WAITPKG)
 		c.cpu2 |= CPU2_USER_WAIT;
-	if (v->vm->kind == VIRT_CHILD) {
+	if (kind == VIRT_CHILD) {
 		c.cpu |= CPU_TSC_OFFSETTING;
-		c.cpu |= x->virtual_apic ? CPU_TPR_SHADOW : CPU_CR8_LOAD | CPU_CR8_STORE;
+		c.cpu |= virt_features & VIRT_TPR_SHADOW ? CPU_TPR_SHADOW
+							 : CPU_CR8_LOAD | CPU_CR8_STORE;
 		if (virt_features & VIRT_PAUSE_FILTER)
 			c.cpu2 |= CPU2_PAUSE_LOOP;
 	}
-	x->pin = vmx_adjust(&f->pin, c.pin);
-	x->cpu = vmx_adjust(&f->cpu, c.cpu);
-	x->cpu2 = vmx_adjust(&f->cpu2, c.cpu2);
-	x->exit = vmx_adjust(&f->exit, exit_required);
-	x->entry = vmx_adjust(&f->entry, entry_required);
-	x->exceptions = c.exceptions;
+	*chosen = (struct vmx_words){
+		.pin = vmx_adjust(&f->pin, c.pin),
+		.cpu = vmx_adjust(&f->cpu, c.cpu),
+		.cpu2 = vmx_adjust(&f->cpu2, c.cpu2),
+		.exit = vmx_adjust(&f->exit, vmx_required.exit),
+		.entry = vmx_adjust(&f->entry, vmx_required.entry),
+	};
+	*exceptions = c.exceptions;
+}
+
+static void write_controls(struct virt_vcpu *v)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	struct vmx_words chosen;
+
+	vmx_choose_controls(v->vm->kind, &chosen, &x->exceptions);
+	x->pin = chosen.pin;
+	x->cpu = chosen.cpu;
+	x->cpu2 = chosen.cpu2;
+	x->exit = chosen.exit;
+	x->entry = chosen.entry;
 	vmwrite(VMCS_PIN_CONTROLS, x->pin);
 	vmwrite(VMCS_CPU_CONTROLS, x->cpu);
 	vmwrite(VMCS_CPU_CONTROLS2, x->cpu2);

@@ -162,7 +162,8 @@ static int init_machine(struct boot_info *info)
 	init_log(info);
 	cpu_count = info->cpu_count;
 	host_tsc_khz = info->tsc_khz;
-	virt_check_entry = info->check_entry;
+	virt_check_entry = info->check_entry || info->teach;
+	virt_teach = info->teach ? TEACH_EXITS + 1 : 0;
 	stats_nmi_dump = info->nmi_dump;
 	error = probe(info, &virt_features);
 	if (error) {
