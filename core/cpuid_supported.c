@@ -126,6 +126,8 @@ static void add_extended_features(struct list *list)
 		r.ecx &= ~B(3);
 	if (!(virt_features & VIRT_INVPCID))
 		r.ebx &= ~B(10);
+	if (!(virt_features & VIRT_RDTSCP))
+		r.ecx &= ~B(22); /* RDPID */
 	add(list, 7, 0, true, r);
 	if (more)
 		add(list, 7, 1, true, (struct cpuid_regs){.eax = one.eax & LEAF_7_1_EAX});
@@ -201,6 +203,8 @@ static void add_extended_leaf(struct list *list, u32 function)
 		r.ebx = 0;
 		r.ecx &= LEAF_E1_ECX;
 		r.edx &= LEAF_E1_EDX;
+		if (!(virt_features & VIRT_RDTSCP))
+			r.edx &= ~B(27);
 		break;
 	case 0x80000007:
 		r = (struct cpuid_regs){.edx = r.edx & LEAF_E7_EDX};

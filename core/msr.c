@@ -12,15 +12,16 @@
 #include "core/cpuid.h"
 #include "core/vm.h"
 
-#define MCE_BANKS      32
-#define MCG_CTL_P      BIT(8)
-#define MCG_SER_P      BIT(24)
-#define MCG_LMCE_P     BIT(27)
-#define MTRR_COUNT     8
-#define MTRR_CAP       (BIT(10) | BIT(8) | MTRR_COUNT) /* write-combining, fixed ranges */
-#define PAT_INIT       0x0007040600070406ull
-#define HWCR_MC_WRITE  BIT(18)			  /* McStatusWrEn */
-#define SPEC_CTRL_BITS (BIT(0) | BIT(1) | BIT(2)) /* IBRS, STIBP, SSBD */
+#define MCE_BANKS	     32
+#define MCG_CTL_P	     BIT(8)
+#define MCG_SER_P	     BIT(24)
+#define MCG_LMCE_P	     BIT(27)
+#define MTRR_COUNT	     8
+#define MTRR_CAP	     (BIT(10) | BIT(8) | MTRR_COUNT) /* write-combining, fixed ranges */
+#define PAT_INIT	     0x0007040600070406ull
+#define FEATURE_CONTROL_LOCK BIT(0)
+#define HWCR_MC_WRITE	     BIT(18)			/* McStatusWrEn */
+#define SPEC_CTRL_BITS	     (BIT(0) | BIT(1) | BIT(2)) /* IBRS, STIBP, SSBD */
 
 enum msr_kind {
 	KIND_REG,     /* arg: enum virt_reg */
@@ -38,6 +39,8 @@ enum msr_flag {
 	CANONICAL = BIT(3),  /* the value is an address */
 	HOST_WRITE = BIT(4), /* KIND_FIELD: read-only for the guest */
 	CHECKED = BIT(5),    /* write_check() looks at the value */
+	DROPPED = BIT(6),    /* with HOST_WRITE: a guest's write does nothing, instead of #GP */
+	PROBED = BIT(7),     /* in the lists only where the processor has it */
 };
 
 struct msr_rule {
@@ -60,12 +63,14 @@ static const struct msr_rule rules[] = {
 	{ONE(MSR_APIC_BASE), FIELD(apic_base), .flags = CHECKED},
 	{ONE(0x2a), .kind = KIND_CONST},		  /* EBL_CR_POWERON */
 	{ONE(0x34), .kind = KIND_CONST, .flags = LISTED}, /* SMI_COUNT */
-	{ONE(MSR_FEATURE_CONTROL), FIELD(feature_control), .flags = HOST_WRITE, .bits = BIT(0)},
+	{ONE(MSR_FEATURE_CONTROL), FIELD(feature_control), .flags = CHECKED | LISTED | PROBED,
+	 .bits = FEATURE_CONTROL_LOCK},
 	{ONE(MSR_TSC_ADJUST), .kind = KIND_SPECIAL, .flags = LISTED},
 	{ONE(MSR_SPEC_CTRL), .kind = KIND_SPECIAL, .flags = LISTED},
 	{ONE(MSR_PRED_CMD), .kind = KIND_SPECIAL},
 	{ONE(MSR_BIOS_UPDT_TRIG), .kind = KIND_IGNORED},
-	{ONE(MSR_BIOS_SIGN_ID), FIELD(ucode_rev), .flags = HOST_WRITE | FEATURE},
+	/* Intel's way to ask for the revision begins with a write of zero. */
+	{ONE(MSR_BIOS_SIGN_ID), FIELD(ucode_rev), .flags = HOST_WRITE | DROPPED | FEATURE},
 	{ONE(MSR_SMBASE), FIELD(smbase), .flags = HOST_WRITE, .bits = 0xffffffff},
 	{RANGE(MSR_PMC0, MSR_PMC0 + 7), .kind = KIND_IGNORED},
 	{ONE(MSR_PLATFORM_INFO), FIELD(platform_info), .flags = HOST_WRITE | LISTED,
@@ -124,7 +129,7 @@ static const struct msr_rule rules[] = {
 	{RANGE(MSR_OSVW_ID_LENGTH, MSR_OSVW_STATUS), .kind = KIND_CONST},
 	{RANGE(0xc0010200, 0xc001020b), .kind = KIND_IGNORED}, /* event counters */
 	{RANGE(MSR_LS_CFG, 0xc0011023), .kind = KIND_IGNORED}, /* LS, IC, DC, BU_CFG */
-	{ONE(MSR_DE_CFG), .kind = KIND_IGNORED, .arg = BIT(1), .flags = FEATURE},
+	{ONE(MSR_DE_CFG), .kind = KIND_IGNORED, .arg = BIT(1), .flags = FEATURE | PROBED},
 	{ONE(0xc001102a), .kind = KIND_IGNORED}, /* BU_CFG2 */
 };
 
@@ -420,9 +425,11 @@ static bool apic_base_valid(struct vcpu *vcpu, u64 value)
 }
 
 /* What a bit mask cannot say. */
-static bool write_check(struct vcpu *vcpu, u32 index, u64 *value)
+static bool write_check(struct vcpu *vcpu, u32 index, bool by_host, u64 *value)
 {
 	switch (index) {
+	case MSR_FEATURE_CONTROL:
+		return by_host || !(vcpu->msr.feature_control & FEATURE_CONTROL_LOCK);
 	case MSR_APIC_BASE:
 		return apic_base_valid(vcpu, *value);
 	case MSR_PAT:
@@ -444,10 +451,10 @@ static int write_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index,
 	if (rule->flags & CANONICAL && !canonical(value))
 		return -EINVAL;
 	if (rule->flags & HOST_WRITE && !by_host)
-		return -EINVAL;
+		return rule->flags & DROPPED ? 0 : -EINVAL;
 	if (rule->bits && value & ~rule->bits)
 		return -EINVAL;
-	if (rule->flags & CHECKED && !write_check(vcpu, index, &value))
+	if (rule->flags & CHECKED && !write_check(vcpu, index, by_host, &value))
 		return -EINVAL;
 	switch (rule->kind) {
 	case KIND_REG:
@@ -556,12 +563,19 @@ int msr_host_set(struct vcpu *vcpu, u32 index, u64 value)
 	return error && !value && absent_device(index) ? 0 : error;
 }
 
+static bool on_processor(const struct msr_rule *rule)
+{
+	u64 value;
+
+	return !(rule->flags & PROBED) || rdmsr_safe(rule->first, &value) == 0;
+}
+
 static u32 list(u32 flag, u32 *out, u32 max)
 {
 	u32 count = 0;
 
 	for (u32 i = 0; i < ARRAY_SIZE(rules); i++) {
-		if (!(rules[i].flags & flag))
+		if (!(rules[i].flags & flag) || !on_processor(&rules[i]))
 			continue;
 		for (u32 index = rules[i].first; index <= rules[i].last; index++) {
 			if (count < max)
@@ -591,7 +605,7 @@ int msr_feature_get(u32 index, u64 *value)
 {
 	const struct msr_rule *rule = find_rule(index);
 
-	if (!rule || !(rule->flags & FEATURE))
+	if (!rule || !(rule->flags & FEATURE) || !on_processor(rule))
 		return -EINVAL;
 	*value = rule->kind == KIND_IGNORED ? rule->arg : 0;
 	if (index == MSR_BIOS_SIGN_ID && rdmsr_safe(MSR_BIOS_SIGN_ID, value))

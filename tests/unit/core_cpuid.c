@@ -61,6 +61,24 @@ static void supported_hides_what_is_not_carried(void **state)
 	assert_int_equal(offered(list, count, 0, 0)->eax, 0xd);
 }
 
+/* Instructions that the backend would have to enable. */
+static void supported_follows_the_backend(void **state)
+{
+	struct cpuid_entry list[96];
+	u32 count;
+
+	virt_features |= VIRT_RDTSCP | VIRT_INVPCID;
+	count = cpuid_supported(list, ARRAY_SIZE(list));
+	assert_true(offered(list, count, 0x80000001, 0)->edx & BIT(27));
+	assert_true(offered(list, count, 7, 0)->ecx & BIT(22));
+	assert_true(offered(list, count, 7, 0)->ebx & BIT(10));
+	virt_features &= ~(u64)(VIRT_RDTSCP | VIRT_INVPCID);
+	count = cpuid_supported(list, ARRAY_SIZE(list));
+	assert_false(offered(list, count, 0x80000001, 0)->edx & BIT(27));
+	assert_false(offered(list, count, 7, 0)->ecx & BIT(22));
+	assert_false(offered(list, count, 7, 0)->ebx & BIT(10));
+}
+
 static void supported_has_the_paravirtual_leaves(void **state)
 {
 	struct cpuid_entry list[96];
@@ -293,6 +311,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(supported_hides_what_is_not_carried, setup),
+		cmocka_unit_test_setup(supported_follows_the_backend, setup),
 		cmocka_unit_test_setup(supported_has_the_paravirtual_leaves, setup),
 		cmocka_unit_test_setup(supported_counts_beyond_the_room, setup),
 		cmocka_unit_test_setup(a_processor_without_xsave_offers_none, setup),

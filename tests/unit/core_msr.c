@@ -290,7 +290,6 @@ static void small_ones(void **state)
 	assert_gp(MSR_TSC_AUX, 1ull << 32);
 	assert_reads(MSR_TSC_AUX, 0xffffffff);
 	assert_writes(MSR_BIOS_UPDT_TRIG, 0x1234);
-	assert_gp(MSR_BIOS_SIGN_ID, 0);
 	assert_int_equal(msr_host_set(vcpu, MSR_BIOS_SIGN_ID, 0x100000000), 0);
 	assert_reads(MSR_BIOS_SIGN_ID, 0x100000000);
 	assert_reads(MSR_PLATFORM_ID, 0);
@@ -318,10 +317,47 @@ static void small_ones(void **state)
 	assert_gp(MSR_APIC_BASE, APIC_BASE_X2APIC);
 	assert_gp(MSR_APIC_BASE, 1);
 	assert_writes(MSR_APIC_BASE, 0xfee00c00);
-	assert_gp(MSR_FEATURE_CONTROL, 1);
 	assert_writes(MSR_FS_BASE, 0x1000);
 	assert_reads(MSR_FS_BASE, 0x1000);
 	assert_reads(MSR_GS_BASE, 0);
+}
+
+/* What Intel's kernels do at their start. */
+static void intels_way_to_start(void **state)
+{
+	assert_reads(MSR_FEATURE_CONTROL, 0);
+	assert_gp(MSR_FEATURE_CONTROL, BIT(2)); /* VMX is not there */
+	assert_writes(MSR_FEATURE_CONTROL, 0);
+	assert_writes(MSR_FEATURE_CONTROL, 1);
+	assert_reads(MSR_FEATURE_CONTROL, 1);
+	assert_gp(MSR_FEATURE_CONTROL, 1); /* locked */
+	assert_int_equal(msr_host_set(vcpu, MSR_FEATURE_CONTROL, 0), 0);
+	assert_int_equal(msr_host_set(vcpu, MSR_BIOS_SIGN_ID, 0x100000000), 0);
+	assert_writes(MSR_BIOS_SIGN_ID, 0);
+	assert_reads(MSR_BIOS_SIGN_ID, 0x100000000);
+}
+
+static bool in_list(u32 (*get)(u32 *out, u32 max), u32 index)
+{
+	u32 list[128], count = get(list, ARRAY_SIZE(list));
+
+	for (u32 i = 0; i < count; i++)
+		if (list[i] == index)
+			return true;
+	return false;
+}
+
+static void lists_follow_the_processor(void **state)
+{
+	u64 value;
+
+	assert_true(in_list(msr_list, MSR_FEATURE_CONTROL));
+	assert_true(in_list(msr_feature_list, MSR_DE_CFG));
+	fake_msr_faults(MSR_FEATURE_CONTROL, true); /* AMD */
+	assert_false(in_list(msr_list, MSR_FEATURE_CONTROL));
+	fake_msr_faults(MSR_DE_CFG, true); /* Intel */
+	assert_false(in_list(msr_feature_list, MSR_DE_CFG));
+	assert_int_equal(msr_feature_get(MSR_DE_CFG, &value), -EINVAL);
 }
 
 static int device_read(struct bus_device *d, struct vcpu *v, u64 offset, u32 size, u64 *value)
@@ -414,6 +450,8 @@ int main(void)
 		cmocka_unit_test_setup(small_ones, setup),
 		cmocka_unit_test_setup(devices_come_first, setup),
 		cmocka_unit_test_setup(feature_msrs, setup),
+		cmocka_unit_test_setup(intels_way_to_start, setup),
+		cmocka_unit_test_setup(lists_follow_the_processor, setup),
 		cmocka_unit_test_setup(the_exits, setup),
 	};
 
