@@ -371,7 +371,7 @@ static u64 block_pages(void)
 	return LOG_RING_PAGES + pages_of(the_launch.header.bss_end - ROOT_IMAGE_BASE) +
 	       table_pages() + pages_of(the_launch.ram_end / PAGE_SIZE * 2) + 1 +
 	       pages_of(sizeof(*info)) + info->cpu_count * per_cpu + POOL_PAGES +
-	       small_leaf_pages(info);
+	       the_launch.ram_end / SIZE_1G + small_leaf_pages(info);
 }
 
 /* What the ring has from position on, at most TAIL_BYTES. */
