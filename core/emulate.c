@@ -435,6 +435,22 @@ static enum stop load_conditional(struct context *c)
 	return GO;
 }
 
+/*
+ * Nothing traps between MOV SS and the next instruction, not even by TF: SDM vol. 3, "Masking
+ * Exceptions and Interrupts When Switching Stacks".
+ */
+static void retire_into_shadow(struct context *c)
+{
+	struct virt_vcpu *v = &c->vcpu->v;
+	u64 rflags = virt->get(v, VREG_RFLAGS);
+
+	virt->set(v, VREG_RFLAGS, rflags & ~(u64)RFLAGS_TF);
+	vcpu_skip(c->vcpu, c->insn->length);
+	virt->set(v, VREG_RFLAGS, rflags & ~(u64)RFLAGS_RF);
+	virt->set(v, VREG_INT_SHADOW, 1);
+	c->retired = true;
+}
+
 static enum stop load_segment(struct context *c)
 {
 	enum seg seg = group_op(c);
@@ -443,12 +459,9 @@ static enum stop load_segment(struct context *c)
 
 	if (!stop)
 		stop = segment_load(c, seg, selector);
-	if (stop || seg != SEG_SS)
-		return stop;
-	vcpu_skip(c->vcpu, c->insn->length);
-	virt->set(&c->vcpu->v, VREG_INT_SHADOW, 1);
-	c->retired = true;
-	return GO;
+	if (!stop && seg == SEG_SS)
+		retire_into_shadow(c);
+	return stop;
 }
 
 static enum stop store_segment(struct context *c)

@@ -101,6 +101,33 @@ static void single_steps(void **state)
 	assert_int_equal(events_delivered(), 0);
 }
 
+/* MOV SS from a device, under TF: the one trap comes behind the next instruction, which exits. */
+static void the_trap_behind_mov_ss(void **state)
+{
+	u64 *gdt = guest_at(0x3000);
+
+	gdt[2] = 0x00cf93000000ffff;
+	set_seg(SEG_GDTR, 0, 0x3000, 0x17, 0);
+	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
+	vcpu->v.gpr[GPR_RAX] = 0xfee00000;
+	memcpy(guest_at(CODE), "\x8e\x10", 2); /* mov ss, [eax] */
+	fake_push_exit(&(struct vm_exit){.reason = EXIT_SLAT, .slat = {.gpa = GPA(0xfee00000)}});
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->exit.reason, USER_MMIO);
+	memcpy(vcpu->exit.mmio.data, "\x10", 2);
+	vcpu_complete_exit(vcpu);
+	assert_int_equal(vcpu->v.rip, CODE + 2);
+	assert_int_equal(reg(VREG_INT_SHADOW), 1);
+	assert_int_equal(reg(VREG_RFLAGS), RFLAGS_ONE | RFLAGS_TF);
+	assert_int_equal(reg(VREG_DR6), DR6_INIT);
+	run_insn(EXIT_CPUID, 2);
+	assert_int_equal(vcpu->v.rip, CODE + 4);
+	assert_int_equal(reg(VREG_INT_SHADOW), 0);
+	assert_int_equal(events_delivered(), 1);
+	assert_exception(VECTOR_DB);
+	assert_int_equal(reg(VREG_DR6), DR6_INIT | DR6_BS);
+}
+
 static void a_step_over_port_io(void **state)
 {
 	debug(DEBUG_SINGLE_STEP);
@@ -215,6 +242,7 @@ int main(void)
 		cmocka_unit_test_setup(injections, setup),
 		cmocka_unit_test_setup(software_breakpoints, setup),
 		cmocka_unit_test_setup(single_steps, setup),
+		cmocka_unit_test_setup(the_trap_behind_mov_ss, setup),
 		cmocka_unit_test_setup(a_step_over_port_io, setup),
 		cmocka_unit_test_setup(hardware_breakpoints, setup),
 		cmocka_unit_test_setup(moves_follow_the_manual, setup),
