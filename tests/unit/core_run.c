@@ -339,6 +339,46 @@ static void rip_wraps_as_the_mode_demands(void **state)
 	assert_int_equal(vcpu->v.rip, 0x800000000000);
 }
 
+/*
+ * Each instruction that is skipped, as the last one before the non-canonical hole: RIP goes there,
+ * the entry is made, and the guest's own fetch faults.
+ */
+static void each_skip_at_the_edge_of_the_hole(void **state)
+{
+	static const u16 reasons[] = {
+		EXIT_CPUID,   EXIT_RDMSR,    EXIT_WRMSR,   EXIT_RDTSC,	  EXIT_RDTSCP,
+		EXIT_PAUSE,   EXIT_MWAIT,    EXIT_MONITOR, EXIT_INVD,	  EXIT_WBINVD,
+		EXIT_INVLPG,  EXIT_XSETBV,   EXIT_CR_READ, EXIT_CR_WRITE, EXIT_HYPERCALL,
+		EXIT_DR_READ, EXIT_DR_WRITE,
+	};
+	const u64 hole = 0x800000000000;
+	struct vm_exit e = {.insn_len = 3, .mov = {.nr = 3, .gpr = GPR_RBX, .gpr_known = true}};
+
+	mode_long();
+	vcpu->debug.control = DEBUG_HW_BREAKPOINT; /* MOV DR is emulated then */
+	for (u32 i = 0; i < ARRAY_SIZE(reasons); i++) {
+		vcpu->v.rip = hole - 3;
+		vcpu->v.gpr[GPR_RAX] = reasons[i] == EXIT_XSETBV ? XCR0_X87 | XCR0_SSE : 0;
+		vcpu->v.gpr[GPR_RDX] = 0;
+		vcpu->v.gpr[GPR_RCX] = reasons[i] == EXIT_XSETBV ? 0 : MSR_KERNEL_GS_BASE;
+		vcpu->v.gpr[GPR_RBX] = TABLES;
+		e.reason = reasons[i];
+		run_exit(e);
+		assert_int_equal(vcpu->v.rip, hole);
+	}
+	vcpu->v.rip = hole - 1;
+	push(EXIT_HLT, 1);
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->v.rip, hole);
+	vcpu->v.rip = hole - 2;
+	fake_push_exit(&(struct vm_exit){
+		.reason = EXIT_IO, .insn_len = 2, .io = {.port = 0x80, .size = 1}});
+	assert_int_equal(run(), RUN_USER);
+	vcpu_complete_exit(vcpu);
+	assert_int_equal(vcpu->v.rip, hole);
+	assert_int_equal(events_delivered(), 0);
+}
+
 static void a_stepping_guest_gets_its_trap(void **state)
 {
 	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
@@ -936,6 +976,7 @@ int main(void)
 		cmocka_unit_test_setup(forbidden_instructions_fault, setup),
 		cmocka_unit_test_setup(hypercalls, setup),
 		cmocka_unit_test_setup(rip_wraps_as_the_mode_demands, setup),
+		cmocka_unit_test_setup(each_skip_at_the_edge_of_the_hole, setup),
 		cmocka_unit_test_setup(a_stepping_guest_gets_its_trap, setup),
 		cmocka_unit_test_setup(exceptions_that_exit_are_delivered, setup),
 		cmocka_unit_test_setup(halt_without_a_chip_is_the_vmms, setup),

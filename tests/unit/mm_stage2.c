@@ -155,6 +155,47 @@ static void test_flags_come_back(void **state)
 	}
 }
 
+/*
+ * SDM vol. 3, "EPT Misconfigurations"; APM vol. 2, "Page-Translation-Table Entry Fields": what no
+ * entry may be, read from the manuals and not from mm/radix.c.
+ */
+static bool entry_allowed(u64 entry, int level, bool leaf)
+{
+	u64 type = entry >> 3 & 7;
+	u64 address = entry & MASK(51, 12);
+
+	if (leaf && address & (RADIX_SPAN(level) - 1))
+		return false;
+	if (leaf != (!level || (entry & BIT(7)) != 0))
+		return false;
+	if (!virt->ept) /* present, a user's page as nested walks are, accessed */
+		return (entry & 0x25) == 0x25 && (leaf || !(entry & BIT(63)));
+	if (!(entry & BIT(0))) /* write without read; execute alone may not be supported */
+		return false;
+	return leaf ? type != 2 && type != 3 && type != 7 : !(entry & MASK(7, 3));
+}
+
+static void test_no_entry_is_misconfigured(void **state)
+{
+	for (u32 i = 0; i < 3 * 512; i++) {
+		u32 flags = i / 3 | S2_READ, type = S2_TYPE_OF(flags);
+		int leaf = (int)(i % 3);
+		u64 at = RADIX_SPAN(leaf);
+		hpa_t table = vm.slat_root;
+
+		if (type == 2 || type == 3 || type == 7)
+			continue;
+		assert_int_equal(stage2_map(&s2, GPA(at), HPA(3 * at), at, flags), 0);
+		for (int level = RADIX_LEVELS - 1; level >= leaf; level--) {
+			u64 entry = *((u64 *)phys_ptr(table) + radix_index(at, level));
+
+			assert_true(entry_allowed(entry, level, level == leaf));
+			table = HPA(entry & RADIX_ADDRESS);
+		}
+		assert_int_equal(table.v, 3 * at);
+	}
+}
+
 static void test_lookup(void **state)
 {
 	assert_int_equal(stage2_map(&s2, GPA(SIZE_2M), HPA(6 * SIZE_2M), SIZE_2M, RX), 0);
@@ -861,6 +902,7 @@ int main(void)
 		cmocka_unit_test_setup(test_entry_bits_ept, setup_ept),
 		cmocka_unit_test_setup(test_next, setup_ept),
 		BOTH(test_flags_come_back),
+		BOTH(test_no_entry_is_misconfigured),
 		BOTH(test_lookup),
 		BOTH(test_largest_pages),
 		cmocka_unit_test_setup(test_1g_only_where_supported, setup_npt),
