@@ -134,10 +134,8 @@ void dump_list_bits(const char *head, u64 value, const struct bit_name *names)
 	dump_list_end(&list);
 }
 
-void rule(struct rules *r, u64 bits, const char *subject, const char *words)
+void rule_broken(struct rules *r, u64 bits, const char *subject, const char *words)
 {
-	if (!bits)
-		return;
 	if (r->count < RULES_MAX)
 		r->broken[r->count] = (struct broken_rule){r->section, subject, words, bits};
 	r->count++;

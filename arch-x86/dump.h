@@ -39,8 +39,13 @@ struct rules {
 	struct broken_rule broken[RULES_MAX];
 };
 
+void rule_broken(struct rules *r, u64 bits, const char *subject, const char *words);
 /* `bits` breaks the rule unless it is 0. */
-void rule(struct rules *r, u64 bits, const char *subject, const char *words);
+static inline void rule(struct rules *r, u64 bits, const char *subject, const char *words)
+{
+	if (unlikely(bits))
+		rule_broken(r, bits, subject, words);
+}
 void dump_rules(const struct rules *r);
 /* Are all eight memory types of a PAT valid? SDM vol. 3, "IA32_PAT MSR". */
 bool pat_is_valid(u64 pat);
