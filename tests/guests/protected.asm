@@ -137,6 +137,9 @@
 	push dword user
 	iret
 user:
+	mov ax, SEL_UDATA ; IRET took ring 0's away
+	mov ds, ax
+	mov es, ax
 	mov eax, 0
 	cpuid
 	in al, 0xe8
