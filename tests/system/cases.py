@@ -58,6 +58,14 @@ SMOKE = ("qemu-svm", "bochs-vmx", "bochs-svm", "bochs-vmx:corei7_sandy_bridge_26
          "bochs-vmx:tigerlake")
 BOTH = ("qemu-svm", "bochs-vmx")
 
+def tour(*kinds):
+    """Patterns for the lines that docs/tour.md quotes in blocks of these kinds; ... is anything."""
+    text = (ROOT / "docs/tour.md").read_text()
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)
+    return ["^" + re.escape(line).replace(re.escape("..."), ".*") + "$"
+            for kind, block in blocks if kind in kinds for line in block.splitlines()]
+
+
 CASES = []
 
 MAIN_JOB = [r"keel: launched: 2 CPUs are in guest mode", r"2 vCPUs on 2 CPUs, 512 MiB",
@@ -147,6 +155,12 @@ CASES += [
           r"CPU 1 cannot run Keel", r"^result: Keel cannot be launched here"]),
     Case("check as a load option, where Keel runs already", 60, efi("keel.efi", "check"),
          [r"2 CPUs are in guest mode", r"nothing is launched", r"result: Keel runs already"]),
+    Case("log=teach says what the tour quotes, AMD", 60,
+         efi("kvm/hello64.efi", "", "--conf", "log=teach"),
+         tour("svm", "both") + [r"/hello64.efi ended"], quick=True),
+    Case("log=teach says what the tour quotes, Intel", 60,
+         efi("kvm/hello64.efi", "", "--conf", "log=teach", "--conf", "serial=0x3f8"),
+         tour("vmx", "both") + [r"/hello64.efi ended"], machines=("bochs-vmx",)),
     Case("a launch that fails on one CPU leaves the firmware as it was", 120,
          ["--conf", "test=launch-fail"] + efi("kvm/hello64.efi"),
          [r"keel: the launch failed", r"keel: starting /hello64.efi",
