@@ -384,24 +384,29 @@ static noinline void decode_more(struct virt_vcpu *v, struct vm_exit *e, u8 told
 	decode_details(v, e, delivering);
 }
 
-/* What an instruction's emulation needs of the guest's state, and core/ would ask for. */
-static void note_state(struct virt_vcpu *v)
+/* Completing an instruction changes nothing but RIP. */
+static bool is_quiet(u64 rflags)
 {
-	u64 rflags = vmread(VMCS_GUEST_RFLAGS);
-	u32 state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+	return !(rflags & (RFLAGS_RF | RFLAGS_TF)) &&
+	       !(vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
+}
 
-	v->quiet = !(rflags & (RFLAGS_RF | RFLAGS_TF)) &&
-		   !(state & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
+/* What core/ would ask for, behind all exits of a child but the plainest. */
+static void hand_over(struct virt_vcpu *v, u64 rflags)
+{
+	const struct vmx_vcpu *x = vmx_of(v);
+
 	if (v->vm->kind != VIRT_CHILD)
 		return;
 	v->rflags = rflags;
-	if (vmx_of(v)->virtual_apic)
-		v->cr8 = vmx_of(v)->virtual_apic[VIRTUAL_APIC_TPR] >> 4;
+	if (x->virtual_apic)
+		v->cr8 = x->virtual_apic[VIRTUAL_APIC_TPR] >> 4;
 }
 
 void vmx_decode(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
 {
 	const struct exit_row *row = find_row(reason);
+	u64 rflags;
 
 	e->raw = reason;
 	e->info1 = 0;
@@ -416,7 +421,11 @@ void vmx_decode(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
 
 		e->insn_len = length <= 15 ? length : 0;
 	}
-	note_state(v);
-	if (row->told & ~LENGTH)
+	rflags = vmread(VMCS_GUEST_RFLAGS);
+	v->quiet = is_quiet(rflags);
+	v->rflags = 0;
+	if (row->told & ~LENGTH) {
+		hand_over(v, rflags);
 		decode_more(v, e, row->told);
+	}
 }

@@ -168,6 +168,7 @@ static void few_fields(void **state)
 	assert_int_equal(decode(VMX_CPUID, 77)->insn_len, 2);
 	assert_int_equal(vmreads, 3);
 	assert_int_equal(vmwrites, 0);
+	assert_int_equal(vcpu.rflags, 0);
 	assert_int_equal(last.info1, 0);
 	assert_int_equal(last.info2, 0);
 	assert_int_equal(last.raw, VMX_CPUID);
@@ -202,17 +203,18 @@ static void quiet(void **state)
 		vcpu.quiet = !cases[i].quiet;
 		decode(VMX_CPUID, 0);
 		assert_int_equal(vcpu.quiet, cases[i].quiet);
+		decode(VMX_IO, 0);
 		assert_int_equal(vcpu.rflags, cases[i].rflags);
 	}
 	vmx_of(&vcpu)->virtual_apic[0x80] = 0x9f;
-	decode(VMX_CPUID, 0);
+	decode(VMX_IO, 0);
 	assert_int_equal(vcpu.cr8, 9);
 }
 
 static void no_hints_of_the_management_guest(void **state)
 {
 	put_field(VMCS_GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
-	decode(VMX_CPUID, 0);
+	decode(VMX_IO, 0);
 	assert_int_equal(vcpu.rflags, 0);
 	assert_false(vcpu.quiet);
 }
