@@ -101,7 +101,7 @@
 	; periodic
 	mov dword [IRQ_COUNT], 0
 	mov dword [rbx + 0x320], 0x20046
-	mov dword [rbx + 0x380], 200000
+	mov dword [rbx + 0x380], 2000000 ; longer than check=entry takes
 	sti
 	hlt
 	hlt
