@@ -72,7 +72,8 @@ void check_report(struct boot_info *info, u32 index, int error, u64 features)
 		return;
 	}
 	info->features = error ? 0 : features;
-	virt_features = features & ~(u64)info->backend_forbidden;
+	/* Where the backend refuses, what it would use is told all the same. */
+	virt_features = (error ? ~0ull : features) & ~(u64)info->backend_forbidden;
 	if (!rdmsr_safe(MSR_MICROCODE, &microcode))
 		log_info("microcode %lx", microcode);
 	if (virt == &svm_ops)
