@@ -25,7 +25,7 @@ root: $(ROOT_OBJS)
 
 $(B)/root/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ROOT_CFLAGS) -c $< -o $@
+	$(CC) $(ROOT_CFLAGS) -flto -ffat-lto-objects -c $< -o $@
 
 $(B)/root/%.asm.o: %.asm
 	@mkdir -p $(@D)
@@ -40,8 +40,8 @@ $(B)/root/svm/entry.asm.o: $(B)/root/svm/offsets.inc
 $(B)/root/vmx/entry.asm.o: $(B)/root/vmx/offsets.inc
 
 $(B)/root.elf: boot/root/root.lds $(ROOT_OBJS)
-	$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
-		-T boot/root/root.lds -o $@ $(ROOT_OBJS)
+	$(CC) $(ROOT_CFLAGS) -flto=2 -nostdlib -static -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack \
+		-Wl,--no-warn-rwx-segments,--build-id=none -T boot/root/root.lds -o $@ $(ROOT_OBJS)
 
 $(B)/root.bin: $(B)/root.elf
 	objcopy -O binary $< $@

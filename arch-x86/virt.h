@@ -167,6 +167,16 @@ struct virt_code {
 	bool known; /* false: ask for them one by one */
 };
 
+/* A port access. What stands behind `string` is meaningful for strings only. */
+struct virt_io {
+	u16 port;
+	u8 size; /* bytes: 1, 2, 4 */
+	bool in, string;
+	bool rep;
+	u8 seg;		 /* enum seg: of string output */
+	u8 address_size; /* bytes; 0: not known */
+};
+
 /* One exit, normalised. Only the union's member that `reason` names is meaningful. */
 struct vm_exit {
 	u16 reason;	   /* enum exit_reason */
@@ -177,13 +187,7 @@ struct vm_exit {
 	struct virt_code code;	     /* may be known where insn_len is 0 */
 	struct virt_event vectoring; /* its delivery was cut short: re-inject or merge */
 	union {
-		struct {
-			u16 port;
-			u8 size;	 /* bytes: 1, 2, 4 */
-			u8 seg;		 /* enum seg: of string output */
-			u8 address_size; /* bytes; 0: not known */
-			bool in, string, rep;
-		} io;
+		struct virt_io io;
 		struct {
 			gpa_t gpa;
 			gva_t gva; /* where gva_valid */
@@ -213,6 +217,9 @@ struct vm_exit {
 	};
 };
 
+/* Kernel: in protected mode, at CPL 0. */
+enum virt_caller { CALLER_UNKNOWN /* ask get() */, CALLER_KERNEL, CALLER_OTHER };
+
 enum virt_kind { VIRT_MANAGEMENT, VIRT_CHILD };
 
 /* What the backend keeps per VM. */
@@ -235,6 +242,7 @@ struct virt_vcpu {
 	 */
 	u64 rflags;
 	u8 cr8;
+	u8 caller; /* enum virt_caller: of the hypercall that exited */
 	u64 dr[4]; /* DR0 to DR3; on the processor only while `dr_live` */
 	struct virt_vm *vm;
 	void *hw; /* VMCB or VMCS */

@@ -2,7 +2,7 @@
 /* What a run tells the VMM, before kvm/ writes it into kvm_run. */
 #pragma once
 
-#include "arch-x86/addr.h"
+#include "arch-x86/virt.h"
 
 enum user_exit { /* KVM_EXIT_* values */
 		 USER_UNKNOWN = 0,
@@ -30,9 +30,14 @@ struct vcpu_exit {
 	u32 reason; /* enum user_exit */
 	union {
 		struct {
-			bool in;
-			u8 size;
-			u16 port;
+			union {
+				struct virt_io access;
+				struct {
+					u16 port;
+					u8 size;
+					bool in;
+				};
+			};
 			u32 count;
 			/* Where the instruction stood: it is skipped only if RIP still is there. */
 			u64 rip;

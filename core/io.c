@@ -9,6 +9,7 @@
 #include "lib/string.h"
 #include "mm/guest_walk.h"
 
+#define noinline     __attribute__((noinline))
 #define DEVICE_BYTES 64 /* of a string, to or from a device, in one exit */
 
 static u64 mask_of(u32 size)
@@ -157,9 +158,7 @@ static int to_vmm(struct vcpu *vcpu, u32 count)
 
 	vcpu->io.count = count;
 	vcpu->exit.reason = USER_IO;
-	vcpu->exit.io.in = io->in;
-	vcpu->exit.io.size = io->size;
-	vcpu->exit.io.port = io->port;
+	vcpu->exit.io.access = io->access;
 	vcpu->exit.io.count = count;
 	vcpu->exit.io.rip = vcpu->v.rip;
 	vcpu->exit.io.linear_known = false;
@@ -227,35 +226,45 @@ static void put_input(struct vcpu *vcpu, u64 value)
 	put_register(&vcpu->v.gpr[GPR_RAX], value, vcpu->io.size);
 }
 
-static int single_exit(struct vcpu *vcpu)
+static noinline int input_exit(struct vcpu *vcpu)
 {
 	const struct io_access *io = &vcpu->io;
-	struct bus *ports = &vcpu->vm->ports;
-	u64 value = vcpu->v.gpr[GPR_RAX];
-	u8 *page;
+	u64 value = mask_of(io->size);
 	int result;
 
-	if (io->in) {
-		value = mask_of(io->size);
-		if (bus_read(ports, vcpu, io->port, io->size, &value, &result)) {
-			put_input(vcpu, value);
-			run_skip(vcpu, io->insn_len);
-			return RUN_CONTINUE;
-		}
+	if (!bus_read(&vcpu->vm->ports, vcpu, io->port, io->size, &value, &result))
 		return to_vmm(vcpu, 1);
-	}
-	if (ports->count &&
-	    bus_write(ports, vcpu, io->port, io->size, value & mask_of(io->size), &result)) {
-		run_skip(vcpu, io->insn_len);
+	put_input(vcpu, value);
+	run_skip(vcpu, io->insn_len);
+	return RUN_CONTINUE;
+}
+
+/* True: a device took it. */
+static noinline bool output_taken(struct vcpu *vcpu, u32 length)
+{
+	const struct io_access *io = &vcpu->io;
+	u64 value = vcpu->v.gpr[GPR_RAX] & mask_of(io->size);
+	int result;
+
+	if (!bus_write(&vcpu->vm->ports, vcpu, io->port, io->size, value, &result))
+		return false;
+	run_skip(vcpu, length);
+	return true;
+}
+
+static inline int output_exit(struct vcpu *vcpu, u32 length)
+{
+	const struct io_access *io = &vcpu->io;
+	u8 *page = vcpu_io_data(vcpu);
+
+	if (vcpu->vm->ports.count && output_taken(vcpu, length))
 		return RUN_CONTINUE;
-	}
-	page = vcpu_io_data(vcpu);
-	if (page)
-		store(page, value, io->size);
+	if (likely(page))
+		store(page, vcpu->v.gpr[GPR_RAX], io->size);
 	to_vmm(vcpu, 1);
 	/* KVM_X86_QUIRK_OUT_7E_INC_RIP: QEMU's firmware expects RIP behind OUT 0x7e at the exit. */
-	if (io->port == 0x7e) {
-		vcpu_skip(vcpu, io->insn_len);
+	if (unlikely(io->port == 0x7e)) {
+		vcpu_skip(vcpu, length);
 		vcpu->exit_pending = false;
 	}
 	return RUN_USER;
@@ -289,25 +298,25 @@ static bool find_operand(struct vcpu *vcpu, const struct vm_exit *e, int *outcom
 	return true;
 }
 
-int io_exit(struct vcpu *vcpu, const struct vm_exit *e, u32 length)
+static noinline int string_start(struct vcpu *vcpu, const struct vm_exit *e)
 {
-	struct io_access *io = &vcpu->io;
 	int outcome;
 
-	io->in = e->io.in;
-	io->size = e->io.size;
-	io->port = e->io.port;
-	io->string = e->io.string;
-	io->insn_len = length;
-	if (!io->string)
-		return single_exit(vcpu);
-	io->rep = e->io.rep;
-	io->address_size = e->io.address_size;
-	io->segment = e->io.seg;
 	return find_operand(vcpu, e, &outcome) ? string_exit(vcpu, e) : outcome;
 }
 
-static bool complete_string(struct vcpu *vcpu)
+int io_exit(struct vcpu *vcpu, const struct vm_exit *e, u32 length)
+{
+	struct io_access *io = &vcpu->io;
+
+	io->access = e->io;
+	io->insn_len = length;
+	if (unlikely(e->io.string))
+		return string_start(vcpu, e);
+	return e->io.in ? input_exit(vcpu) : output_exit(vcpu, length);
+}
+
+static noinline bool complete_string(struct vcpu *vcpu)
 {
 	const struct io_access *io = &vcpu->io;
 	u8 *page = vcpu_io_data(vcpu);
@@ -329,30 +338,32 @@ static bool complete_string(struct vcpu *vcpu)
 }
 
 /* The VMM may have moved the vCPU elsewhere: then the instruction never happened. */
-static bool moved(struct vcpu *vcpu)
+static noinline bool moved(struct vcpu *vcpu)
 {
-	if (likely(vcpu->v.rip == vcpu->exit.io.rip && !vcpu->exit.io.linear_known))
-		return false;
 	vcpu_code_changes(vcpu);
 	return vcpu_linear_rip(vcpu) != vcpu->exit.io.linear_rip;
+}
+
+static noinline void complete_input(struct vcpu *vcpu)
+{
+	u64 value = mask_of(vcpu->io.size);
+	const u8 *page = vcpu_io_data(vcpu);
+
+	if (page)
+		memcpy(&value, page, vcpu->io.size);
+	put_input(vcpu, value);
 }
 
 bool io_complete(struct vcpu *vcpu)
 {
 	const struct io_access *io = &vcpu->io;
-	u64 value = mask_of(io->size);
-	const u8 *page;
 
-	if (moved(vcpu))
+	if (unlikely(vcpu->v.rip != vcpu->exit.io.rip || vcpu->exit.io.linear_known) && moved(vcpu))
 		return true;
-	if (io->string)
+	if (unlikely(io->string))
 		return complete_string(vcpu);
-	if (io->in) {
-		page = vcpu_io_data(vcpu);
-		if (page)
-			memcpy(&value, page, io->size);
-		put_input(vcpu, value);
-	}
+	if (io->in)
+		complete_input(vcpu);
 	run_skip(vcpu, io->insn_len);
 	return true;
 }

@@ -355,17 +355,17 @@ static void run_xsetbv(struct vcpu *vcpu, const struct vm_exit *e)
 }
 
 /* In protected mode, at CPL 0. */
-static inline bool kernel_mode(struct vcpu *vcpu, const struct vm_exit *e)
+static inline bool kernel_mode(struct vcpu *vcpu)
 {
-	if (likely(e->code.known))
-		return e->code.cpl == 0 && e->code.cr0 & CR0_PE;
+	if (likely(vcpu->v.caller != CALLER_UNKNOWN))
+		return vcpu->v.caller == CALLER_KERNEL;
 	return virt->get(&vcpu->v, VREG_CPL) == 0 && virt->get(&vcpu->v, VREG_CR0) & CR0_PE;
 }
 
 /* True: a hypercall for kvm/. The interface has no prefix before VMCALL or VMMCALL. */
 static inline bool is_hypercall(struct vcpu *vcpu, const struct vm_exit *e)
 {
-	if (likely(vcpu->v.gpr[GPR_RAX] == MGMT_HYPERCALL && kernel_mode(vcpu, e))) {
+	if (likely(vcpu->v.gpr[GPR_RAX] == MGMT_HYPERCALL && kernel_mode(vcpu))) {
 		run_skip(vcpu, e->insn_len ? e->insn_len : MGMT_HYPERCALL_BYTES);
 		return true;
 	}
@@ -447,11 +447,14 @@ static inline void enter(struct vcpu *vcpu, struct cpu *cpu, struct vm_exit *e)
 
 static inline void prepare(struct vcpu *vcpu, struct cpu *cpu)
 {
-	if (unlikely(__atomic_load_n(&cpu->root_flags, __ATOMIC_RELAXED)) && virt->nmi_taken)
+	if (likely(!(__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) | cpu->root_flags |
+		     cpu->waiting_for_sipi | vcpu->request)))
+		return;
+	if (__atomic_load_n(&cpu->root_flags, __ATOMIC_RELAXED) && virt->nmi_taken)
 		mgmt_root_flags(vcpu);
-	if (unlikely(__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) || cpu->waiting_for_sipi))
+	if (__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) || cpu->waiting_for_sipi)
 		mgmt_cpu_requests(vcpu);
-	if (likely(!vcpu->request))
+	if (!vcpu->request)
 		return;
 	if (__atomic_exchange_n(&vcpu->request, 0, __ATOMIC_SEQ_CST) & REQUEST_TRIPLE_FAULT)
 		give_up(vcpu, "triple fault");

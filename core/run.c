@@ -317,8 +317,6 @@ static int exit_shutdown(struct vcpu *vcpu)
 static noinline int exit_insn(struct vcpu *vcpu, const struct vm_exit *e, u32 length)
 {
 	switch (e->reason) {
-	case EXIT_IO:
-		return io_exit(vcpu, e, length);
 	case EXIT_RDMSR:
 		return exit_rdmsr(vcpu, length);
 	case EXIT_WRMSR:
@@ -401,12 +399,18 @@ static int dispatch(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	u32 length;
 
+	if (e->reason == EXIT_IO && e->insn_len)
+		return io_exit(vcpu, e, e->insn_len);
 	if (!(INSN_EXITS >> e->reason & 1))
 		return exit_other(vcpu, e);
 	length = e->insn_len ? e->insn_len : vcpu_insn_length(vcpu, e);
 	if (unlikely(!length))
 		return run_fetch_failed(vcpu, e);
-	return e->reason == EXIT_CPUID ? exit_cpuid(vcpu, length) : exit_insn(vcpu, e, length);
+	if (e->reason == EXIT_CPUID)
+		return exit_cpuid(vcpu, length);
+	if (e->reason == EXIT_IO)
+		return io_exit(vcpu, e, length);
+	return exit_insn(vcpu, e, length);
 }
 
 static void run_timers(struct vcpu *vcpu)
@@ -601,7 +605,7 @@ static noinline void wake_up(struct vcpu *vcpu)
 
 static inline void start_run(struct vcpu *vcpu, struct cpu *cpu)
 {
-	if (unlikely(vcpu->sleeping | vm_wants_wake(vcpu->vm)))
+	if (unlikely(vcpu->sleeping))
 		wake_up(vcpu);
 	__atomic_store_n(&vcpu->cpu, cpu, __ATOMIC_RELAXED);
 	vcpu->ran = true;
@@ -638,9 +642,8 @@ enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 	if (outcome != RUN_CONTINUE)
 		return outcome;
 	start_run(vcpu, cpu);
-	/* Who sets step_hit or changes mp_state while it does not run sets a request, too. */
-	if (unlikely(vcpu->request || vcpu->mp_state != MP_RUNNABLE || vm_wants_wake(vm) ||
-		     vcpu->deadline < armed))
+	/* Who sets step_hit sets a request, too. The last look at all of them is at the entry. */
+	if (unlikely(vcpu->request || vcpu->mp_state != MP_RUNNABLE || vcpu->deadline < armed))
 		outcome = make_ready(vcpu, armed);
 	if (outcome == RUN_CONTINUE)
 		outcome = run_loaded(vcpu, cpu, armed);
@@ -658,18 +661,20 @@ static bool complete_emulation(struct vcpu *vcpu)
 	return emulated(vcpu, result) == RUN_USER;
 }
 
-bool vcpu_complete_exit(struct vcpu *vcpu)
+static noinline bool go_on_emulating(struct vcpu *vcpu)
 {
 	bool more;
 
-	if (!vcpu->exit_pending)
-		return false;
-	if (vcpu->emulation.active) {
-		control_cr8_from_guest(vcpu);
-		more = complete_emulation(vcpu);
-		control_cr8_to_guest(vcpu);
-		return more;
-	}
+	control_cr8_from_guest(vcpu);
+	more = complete_emulation(vcpu);
+	control_cr8_to_guest(vcpu);
+	return more;
+}
+
+bool vcpu_complete_exit(struct vcpu *vcpu)
+{
+	if (unlikely(vcpu->emulation.active))
+		return go_on_emulating(vcpu);
 	if (vcpu->exit.reason != USER_IO || io_complete(vcpu))
 		vcpu->exit_pending = false;
 	return false;

@@ -93,11 +93,17 @@ struct vcpu_msrs {
 
 /* A port access that waits for the VMM, or for a page of guest memory (core/io.c). */
 struct io_access {
-	bool in, string, rep;
-	u8 size, address_size; /* bytes */
-	u8 segment;	       /* enum seg: of OUTS' memory operand */
+	union {
+		struct virt_io access; /* as it exited */
+		struct {
+			u16 port;
+			u8 size; /* bytes */
+			bool in, string, rep;
+			u8 segment; /* enum seg: of OUTS' memory operand */
+			u8 address_size;
+		};
+	};
 	u8 insn_len;
-	u16 port;
 	u32 count;
 };
 
@@ -219,10 +225,7 @@ extern u8 vcpu_kick_vector;
 
 static inline bool vcpu_take(struct vcpu *vcpu)
 {
-	u32 expected = 0;
-
-	return __atomic_compare_exchange_n(&vcpu->running, &expected, 1, false, __ATOMIC_ACQUIRE,
-					   __ATOMIC_RELAXED);
+	return !__atomic_exchange_n(&vcpu->running, 1, __ATOMIC_ACQUIRE);
 }
 
 static inline void vcpu_release(struct vcpu *vcpu)
@@ -249,9 +252,9 @@ enum run_outcome {
  */
 enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed);
 /*
- * Takes in the VMM's answer (vcpu->exit) to the last user exit; may ask for the next fragment:
- * true when vcpu->exit holds another exit for the VMM. A guest frame that needs a page leaves
- * exit_pending set: vcpu_run() then says RUN_FAULT, and the next call goes on.
+ * While exit_pending: takes in the VMM's answer (vcpu->exit) to the last user exit; may ask for the
+ * next fragment: true when vcpu->exit holds another exit for the VMM. A guest frame that needs a
+ * page leaves exit_pending set: vcpu_run() then says RUN_FAULT, and the next call goes on.
  */
 bool vcpu_complete_exit(struct vcpu *vcpu);
 

@@ -165,17 +165,19 @@ void xstate_reset(struct vcpu *vcpu)
 /* XCR0 is read back: QEMU 7.2 lets XSETBV through on SVM. */
 static inline void switch_area(struct vcpu *from, struct vcpu *to)
 {
+	u32 mask = host.mask; /* CARRIED has no higher bit */
+
 	if (unlikely(!host.xsave)) {
 		fxsave(from->xsave);
 		fxrstor(to->xsave);
 		return;
 	}
 	from->xcr0 = xgetbv(0);
-	if (from->xcr0 != host.mask)
-		xsetbv(0, host.mask);
-	xsave(from->xsave, host.mask);
-	xrstor(to->xsave, host.mask);
-	if (to->xcr0 != host.mask)
+	if (from->xcr0 != mask)
+		xsetbv(0, mask);
+	xsave(from->xsave, mask);
+	xrstor(to->xsave, mask);
+	if (to->xcr0 != mask)
 		xsetbv(0, to->xcr0);
 }
 

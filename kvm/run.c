@@ -42,10 +42,13 @@ static inline void show_state(struct vcpu *vcpu, struct kvm_run *run)
 {
 	const struct vm *vm = vcpu->vm;
 	bool pic = vm->irqchip && !vm->split_irqchip;
-	u32 word = pic || vcpu_interrupt_ready(vcpu) ? SHOW_READY : 0;
+	u32 word = pic ? SHOW_READY : 0;
 
-	if (vcpu_flags(vcpu) & RFLAGS_IF)
+	if (vcpu_flags(vcpu) & RFLAGS_IF) {
 		word |= SHOW_IF;
+		if (!pic && vcpu_interrupt_ready(vcpu))
+			word |= SHOW_READY;
+	}
 	WRITE_ONCE(*(u32 *)&run->ready_for_interrupt_injection, word);
 	if (vcpu->lapic) {
 		run->cr8 = vm->irqchip->get_cr8(vcpu);

@@ -6,7 +6,9 @@ bits 64
 default rel
 section .text
 
-; void svm_enter(struct virt_vcpu *v, hpa_t vmcb, u64 flags)
+extern svm_features
+
+; void svm_enter(struct virt_vcpu *v, hpa_t vmcb)
 ;
 ; RAX and RSP of the guest are in the VMCB. RFLAGS.IF=1 at VMRUN: with V_INTR_MASKING it is the
 ; host's IF that lets a physical interrupt end the guest (APM vol. 2, "Interrupt Masking in EFLAGS
@@ -20,7 +22,6 @@ svm_enter:
 	push r13
 	push r14
 	push r15
-	push rdx
 	push rdi
 	mov rax, rsi
 	mov rcx, [rdi + V_RCX]
@@ -41,7 +42,7 @@ svm_enter:
 	vmrun
 	cli
 	; #VMEXIT gave back RAX, RSP, RFLAGS, segments and control registers of the host.
-	mov rax, [rsp]
+	pop rax
 	mov [rax + V_RCX], rcx
 	mov [rax + V_RDX], rdx
 	mov [rax + V_RBX], rbx
@@ -56,8 +57,6 @@ svm_enter:
 	mov [rax + V_R13], r13
 	mov [rax + V_R14], r14
 	mov [rax + V_R15], r15
-	pop rdi
-	pop rdx
 	; No guest value may steer speculation in root; the others are popped.
 	xor ecx, ecx
 	xor esi, esi
@@ -65,8 +64,10 @@ svm_enter:
 	xor r9d, r9d
 	xor r10d, r10d
 	xor r11d, r11d
-	test dl, 1
-	jnz .fill
+	xor edi, edi
+	xor edx, edx
+	cmp byte [svm_features + RSB_FILL], 0
+	jne .fill
 .return:
 	pop r15
 	pop r14

@@ -196,26 +196,31 @@ void svm_static_intercepts(enum virt_kind kind, u32 words[INTERCEPT_WORDS])
 	}
 }
 
-/* Exits that are told by their code alone, but for EXIT_IO, which is decoded apart. */
+/* Exits that are told by their code alone. */
 #define PLAIN_REASONS                                                                              \
-	(BIT(EXIT_IO) | BIT(EXIT_CPUID) | BIT(EXIT_HYPERCALL) | BIT(EXIT_HLT) | BIT(EXIT_INTR) |   \
-	 BIT(EXIT_NMI) | BIT(EXIT_PAUSE))
+	(BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_INTR) | BIT(EXIT_NMI) | BIT(EXIT_PAUSE))
 
-static void decode_io(const struct vmcb *vmcb, struct vm_exit *e)
+static noinline void decode_string_io(u64 info, struct vm_exit *e)
 {
-	u64 info = vmcb->exit_info1;
-
-	e->io.port = info >> 16;
-	e->io.in = info & IOIO_IN;
-	e->io.string = info & IOIO_STRING;
 	e->io.rep = info & IOIO_REP;
-	e->io.size = (info & IOIO_SIZE) >> 4;
 	e->io.address_size = (info & IOIO_ADDRESS) >> 6;
 	e->io.seg = SEG_COUNT;
 	if (virt_features & VIRT_DECODE_ASSISTS)
 		e->io.seg = (info & IOIO_SEGMENT) >> 10;
+}
+
+static inline void decode_io(const struct vmcb *vmcb, struct vm_exit *e)
+{
+	u64 info = vmcb->exit_info1;
+
+	e->io.port = info >> 16;
+	e->io.size = (info & IOIO_SIZE) >> 4;
+	e->io.in = info & IOIO_IN;
+	e->io.string = info & IOIO_STRING;
 	/* EXITINFO2 is the next instruction's RIP, with or without NRIPS. */
 	e->insn_len = vmcb->exit_info2 - vmcb->rip;
+	if (unlikely(info & IOIO_STRING))
+		decode_string_io(info, e);
 }
 
 static void decode_slat(const struct vmcb *vmcb, struct vm_exit *e)
@@ -334,32 +339,44 @@ static void decode_code(const struct vmcb *vmcb, struct virt_code *code)
 	code->known = true;
 }
 
+/* What every instruction's exit has, and then what only some reasons have. */
+static void decode_other(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
+{
+	const struct vmcb *vmcb = vmcb_of(v);
+
+	/* APM vol. 2, "State Saved on Exit": nRIP is written for instruction intercepts only. */
+	if (virt_features & VIRT_NEXT_RIP && vmcb->next_rip - v->rip <= 15)
+		e->insn_len = vmcb->next_rip - v->rip;
+	else if (reason != EXIT_HYPERCALL)
+		decode_code(vmcb, &e->code);
+	if (reason == EXIT_HYPERCALL)
+		v->caller = vmcb->cpl == 0 && vmcb->cr0 & CR0_PE ? CALLER_KERNEL : CALLER_OTHER;
+	else if (!(PLAIN_REASONS >> reason & 1))
+		decode_details(v, e);
+}
+
 void svm_decode(struct virt_vcpu *v, struct vm_exit *e)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
-	const struct exit_code *entry = find_code(vmcb->exit_code);
+	u64 code = vmcb->exit_code, rflags = vmcb->rflags;
+	const struct exit_code *entry = find_code(code);
+	u32 reason = entry ? entry->reason : EXIT_UNKNOWN;
 
-	v->rflags = vmcb->rflags;
+	v->rflags = rflags;
 	v->cr8 = vmcb->int_control & V_TPR & 15;
-	v->quiet =
-		!(vmcb->rflags & (RFLAGS_RF | RFLAGS_TF)) && !(vmcb->int_state & INT_STATE_SHADOW);
-	e->raw = vmcb->exit_code;
+	v->quiet = !((rflags & (RFLAGS_RF | RFLAGS_TF)) | (vmcb->int_state & INT_STATE_SHADOW));
+	e->raw = code;
 	e->info1 = vmcb->exit_info1;
 	e->info2 = vmcb->exit_info2;
-	e->reason = entry ? entry->reason : EXIT_UNKNOWN;
+	e->reason = reason;
 	e->insn_len = 0;
 	e->insn_bytes_len = 0;
 	e->code.known = false;
 	e->vectoring.type = EVENT_NONE;
-	/* APM vol. 2, "State Saved on Exit": nRIP is written for instruction intercepts only. */
-	if (e->reason == EXIT_IO)
-		decode_io(vmcb, e);
-	else if (virt_features & VIRT_NEXT_RIP && vmcb->next_rip - v->rip <= 15)
-		e->insn_len = vmcb->next_rip - v->rip;
-	if (!e->insn_len)
-		decode_code(vmcb, &e->code);
 	if (unlikely(vmcb->exit_int_info & VMCB_EVENT_VALID))
 		svm_decode_vectoring(v, &e->vectoring);
-	if (!(PLAIN_REASONS >> e->reason & 1))
-		decode_details(v, e);
+	if (reason == EXIT_IO)
+		decode_io(vmcb, e);
+	else
+		decode_other(v, e, reason);
 }

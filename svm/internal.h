@@ -115,8 +115,8 @@ void svm_dump_segment(const struct vmcb *vmcb, u32 index);
 void svm_teach(struct virt_vcpu *v);
 
 /* entry.asm */
-/* Loads the GPRs, enters the guest, stores the GPRs; flags bit 0: refill the return predictor. */
-void svm_enter(struct virt_vcpu *v, hpa_t vmcb, u64 flags);
+/* Loads the GPRs, enters the guest, stores the GPRs, refills the return predictor if it must be. */
+void svm_enter(struct virt_vcpu *v, hpa_t vmcb);
 /* Opens GIF around one instruction: NOP, or HLT, which ends with an NMI. */
 void svm_open_nmi(void);
 void svm_sleep_nmi(void);

@@ -95,7 +95,7 @@ static inline void load(struct virt_vcpu *v, struct cpu *cpu)
 static inline void put(struct virt_vcpu *v, struct cpu *cpu)
 {
 	CHECK(cpu->loaded == v);
-	if (!v->extra_saved)
+	if (likely(!v->extra_saved))
 		vmsave(v->hw_hpa);
 	v->extra_saved = true;
 	/* A child may next run on another CPU, or never: its DRs must not stay behind here. */
@@ -186,12 +186,14 @@ static noinline void settle_rare(struct virt_vcpu *v, struct vm_exit *e)
 {
 	struct vmcb *vmcb = vmcb_of(v);
 
+	if (virt_check_entry)
+		svm_check_after(v);
 	if (v->once) {
 		vmcb->tlb_control = TLB_KEEP;
 		vmcb->event_inject = 0;
 		vmcb->clean = virt_features & VIRT_CLEAN_BITS ? CLEAN_ALL : 0;
 		v->soft_len = 0;
-		v->once = false;
+		v->once = virt_check_entry;
 	}
 	if (virt_teach)
 		teach_exit(v, e, svm_exit_name(e->raw));
@@ -212,15 +214,13 @@ void svm_run(struct virt_vcpu *v, struct vm_exit *e)
 	if (unlikely(v->dr_live && cpu->dr_owner != v))
 		take_debug_registers(v, cpu);
 	prepare_translations(v, cpu);
-	if (unlikely(v->dirty | v->rare | virt_check_entry))
+	if (unlikely(v->dirty | v->rare))
 		prepare_rare(v);
 	v->extra_saved = false;
-	svm_enter(v, v->hw_hpa, svm_features.rsb_fill);
+	svm_enter(v, v->hw_hpa);
 	v->gpr[GPR_RAX] = vmcb->rax;
 	v->gpr[GPR_RSP] = vmcb->rsp;
 	v->rip = vmcb->rip;
-	if (unlikely(virt_check_entry))
-		svm_check_after(v);
 	svm_decode(v, e);
 	if (unlikely(v->rare | v->virq_event))
 		settle_rare(v, e);

@@ -30,7 +30,7 @@ static u32 pool_pages_left;
 
 const char svm_sleep_begin[1], svm_sleep_end[1];
 
-void svm_enter(struct virt_vcpu *v, hpa_t hpa, u64 flags)
+void svm_enter(struct virt_vcpu *v, hpa_t hpa)
 {
 	assert_ptr_equal(phys_ptr(hpa), v->hw);
 	entered = *(struct vmcb *)v->hw;

@@ -141,10 +141,8 @@ static void io(void **state)
 	assert_int_equal(e->reason, EXIT_IO);
 	assert_int_equal(e->io.port, 0x3f8);
 	assert_int_equal(e->io.size, 1);
-	assert_int_equal(e->io.address_size, 8);
 	assert_true(e->io.in);
 	assert_false(e->io.string);
-	assert_false(e->io.rep);
 	assert_int_equal(e->insn_len, 2);
 	e = decode(SVM_IOIO, 0xcf8u << 16 | IOIO_STRING | IOIO_REP | 4 << 4 | 1 << 7 | 4 << 10,
 		   0x7c04);

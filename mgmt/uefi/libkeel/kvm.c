@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define noinline    __attribute__((noinline))
 #define VM_COUNT    32
 #define VCPU_COUNT  64
 #define GROW_PAGES  512ull /* 2 MiB: Keel splits no large page then */
@@ -587,41 +588,68 @@ static int outcome(struct vcpu *v, struct keel_thread *me, const struct hypercal
 	}
 }
 
-/*
- * Interrupts are off from the look at what they announced until Keel looks for new ones at the
- * entry, so none is lost; after each return they are on for a moment.
- */
-static int vcpu_run(struct vcpu *v)
+/* Interrupts are off before and after, and on meanwhile. */
+static noinline void take_events(struct processor *cpu)
 {
-	struct keel_thread *me = thread_self();
-	struct processor *cpu = me->cpu;
-	struct hypercall_result r;
-	u64 flags;
+	while (cpu->event) {
+		sti();
+		sched_poll(cpu);
+		if (sched_due(cpu))
+			sched_switch();
+		cli();
+		if (!cpu->event)
+			sched_set_timer(cpu);
+	}
+}
+
+/* One entry, with interrupts off: they stay so from the look at what they announced until Keel
+ * looks for new ones, so none is lost. */
+static inline struct hypercall_result enter(struct vcpu *v, struct keel_thread *me)
+{
+	u64 flags = me->kicked ? KEEL_RUN_IMMEDIATE : 0;
+
+	return hypercall(v->handle, KEEL_RUN, me->cpu->timer, 0, flags, 0);
+}
+
+/* The way there was not straight: r is KEEL_RUN's outcome, or KEEL_INTERRUPTED to begin with. */
+static noinline int run_on(struct vcpu *v, struct keel_thread *me, s64 value, u64 second, u64 third,
+			   u32 reply)
+{
+	struct hypercall_result r = {value, second, third, reply};
 	int result;
 
-	v->thread = me; /* whom a wake-up is for */
-	do {
-		cli();
-		while (__builtin_expect(cpu->event, 0)) {
-			sti();
-			sched_poll(cpu);
-			if (sched_due(cpu))
-				sched_switch();
-			cli();
-			if (!cpu->event)
-				sched_set_timer(cpu);
-		}
-		flags = me->kicked ? KEEL_RUN_IMMEDIATE : 0;
-		if (__builtin_expect(vector_checking, 0))
-			r = vector_hypercall(v->handle, KEEL_RUN, cpu->timer, flags);
-		else
-			r = hypercall(v->handle, KEEL_RUN, cpu->timer, 0, flags, 0);
-		sti();
-		if (__builtin_expect(r.reply & KEEL_REPLY_WAKE, 0))
+	for (;;) {
+		if (r.reply & KEEL_REPLY_WAKE)
 			take_wakes();
 		result = r.value == KEEL_USER ? 0 : outcome(v, me, &r);
-	} while (result == 1);
-	return result;
+		if (result != 1)
+			return result;
+		cli();
+		if (me->cpu->event)
+			take_events(me->cpu);
+		if (vector_checking)
+			r = vector_hypercall(v->handle, KEEL_RUN, me->cpu->timer,
+					     me->kicked ? KEEL_RUN_IMMEDIATE : 0);
+		else
+			r = enter(v, me);
+		sti();
+	}
+}
+
+int kvm_run(void *vcpu)
+{
+	struct vcpu *v = vcpu;
+	struct keel_thread *me = thread_self();
+	struct hypercall_result r = {.value = KEEL_INTERRUPTED};
+
+	v->thread = me; /* whom a wake-up is for */
+	cli();
+	if (likely(!(me->cpu->event | vector_checking)))
+		r = enter(v, me);
+	sti();
+	if (likely(r.value == KEEL_USER && !r.reply))
+		return 0;
+	return run_on(v, me, r.value, r.second, r.third, r.reply);
 }
 
 /* ---- ioctl ---- */
@@ -654,7 +682,7 @@ static int vcpu_ioctl(struct vcpu *vcpu, u64 request, u64 arg)
 	if (vcpu->vm->dead)
 		return -EIO;
 	if (request == KVM_RUN)
-		return arg ? -EINVAL : vcpu_run(vcpu);
+		return arg ? -EINVAL : kvm_run(vcpu);
 	return pass_on(vcpu->vm, vcpu->handle, request, arg);
 }
 
