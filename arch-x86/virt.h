@@ -222,6 +222,8 @@ enum virt_caller { CALLER_UNKNOWN /* ask get() */, CALLER_KERNEL, CALLER_OTHER }
 
 enum virt_kind { VIRT_MANAGEMENT, VIRT_CHILD };
 
+#define NO_DEADLINE (~0ull)
+
 /* What the backend keeps per VM. */
 struct virt_vm {
 	enum virt_kind kind;
@@ -231,8 +233,8 @@ struct virt_vm {
 	hpa_t msr_map_hpa, io_map_hpa;
 };
 
-/* What the backend keeps per vCPU. core/ reads and writes gpr, rip and dr; the rest is the
- * backend's. */
+/* What the backend keeps per vCPU. core/ reads and writes gpr, rip, dr and deadline; the rest is
+ * the backend's. */
 struct virt_vcpu {
 	u64 gpr[GPR_COUNT];
 	u64 rip;
@@ -244,6 +246,11 @@ struct virt_vcpu {
 	u8 cr8;
 	u8 caller; /* enum virt_caller: of the hypercall that exited */
 	u64 dr[4]; /* DR0 to DR3; on the processor only while `dr_live` */
+	/*
+	 * Host TSC of its earliest timer, or NO_DEADLINE; core/ keeps it. With VIRT_PREEMPT_TIMER
+	 * run() ends by then with EXIT_PREEMPT_TIMER, or earlier when that is too far away.
+	 */
+	u64 deadline;
 	struct virt_vm *vm;
 	void *hw; /* VMCB or VMCS */
 	hpa_t hw_hpa;

@@ -6,11 +6,9 @@
  */
 #pragma once
 
-#include "lib/types.h"
+#include "arch-x86/virt.h"
 
 struct vcpu;
-
-#define NO_DEADLINE (~0ull)
 
 struct irqchip_ops {
 	/*

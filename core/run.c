@@ -359,9 +359,11 @@ static noinline int exit_other(struct vcpu *vcpu, const struct vm_exit *e)
 	case EXIT_INTR:
 	case EXIT_INIT:
 	case EXIT_SMI:
-	case EXIT_PREEMPT_TIMER:
 		return RUN_INTERRUPTED;
 	case EXIT_NONE:
+		return RUN_CONTINUE;
+	case EXIT_PREEMPT_TIMER:
+		vcpu_set_request(vcpu, REQUEST_TIMER);
 		return RUN_CONTINUE;
 	case EXIT_INTR_WINDOW:
 	case EXIT_NMI_WINDOW:
@@ -416,7 +418,7 @@ static int dispatch(struct vcpu *vcpu, const struct vm_exit *e)
 static void run_timers(struct vcpu *vcpu)
 {
 	if (vcpu->vm->irqchip)
-		vcpu->deadline = vcpu->vm->irqchip->timers(vcpu, rdtsc());
+		vcpu->v.deadline = vcpu->vm->irqchip->timers(vcpu, rdtsc());
 }
 
 /* Takes `bit` out of the requests: true if it was set. */
@@ -511,7 +513,7 @@ static int before_entry(struct vcpu *vcpu, u64 armed)
 	}
 	if (vm_wants_wake(vcpu->vm))
 		return RUN_INTERRUPTED;
-	return vcpu->deadline < armed ? RUN_ARM : RUN_CONTINUE;
+	return vcpu->v.deadline < armed ? RUN_ARM : RUN_CONTINUE;
 }
 
 static bool may_enter(const struct vcpu *vcpu)
@@ -611,7 +613,7 @@ static inline void start_run(struct vcpu *vcpu, struct cpu *cpu)
 	vcpu->ran = true;
 	if (unlikely(vcpu->window_requested))
 		vcpu_set_request(vcpu, REQUEST_EVENT);
-	if (vcpu->deadline != NO_DEADLINE && vcpu->deadline <= rdtsc())
+	if (vcpu->v.deadline != NO_DEADLINE && vcpu->v.deadline <= rdtsc())
 		vcpu_set_request(vcpu, REQUEST_TIMER);
 }
 
@@ -641,9 +643,11 @@ enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 		outcome = take_answer(vcpu);
 	if (outcome != RUN_CONTINUE)
 		return outcome;
+	if (virt_features & VIRT_PREEMPT_TIMER)
+		armed = 0; /* no deadline is earlier: the backend's timer stands for the caller's */
 	start_run(vcpu, cpu);
 	/* Who sets step_hit sets a request, too. The last look at all of them is at the entry. */
-	if (unlikely(vcpu->request || vcpu->mp_state != MP_RUNNABLE || vcpu->deadline < armed))
+	if (unlikely(vcpu->request || vcpu->mp_state != MP_RUNNABLE || vcpu->v.deadline < armed))
 		outcome = make_ready(vcpu, armed);
 	if (outcome == RUN_CONTINUE)
 		outcome = run_loaded(vcpu, cpu, armed);

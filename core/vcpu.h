@@ -151,7 +151,6 @@ struct vcpu {
 
 	u64 tsc_offset; /* guest TSC = host TSC + tsc_offset */
 	u32 tsc_khz;
-	u64 deadline; /* host TSC, of the earliest timer; NO_DEADLINE */
 
 	void *xsave; /* the guest's XSAVE area, standard format, in pool pages */
 	hpa_t xsave_hpa;
@@ -240,15 +239,16 @@ enum run_outcome {
 	RUN_USER,	 /* vcpu->exit is filled: to the VMM */
 	RUN_INTERRUPTED, /* a host interrupt or a kick: take it, then run again */
 	RUN_FAULT,	 /* exit.memory: a guest frame needs a page */
-	RUN_HALTED,	 /* nothing to run until an event or vcpu->deadline */
-	RUN_ARM,	 /* vcpu->deadline is earlier than the caller's timer */
+	RUN_HALTED,	 /* nothing to run until an event or vcpu->v.deadline */
+	RUN_ARM,	 /* vcpu->v.deadline is earlier than the caller's timer */
 	RUN_MEMORY,	 /* the VM's pool is below its low-water mark */
 	RUN_DEAD,
 };
 
 /*
  * Runs the vCPU on this CPU until something needs the management guest. `armed` is the host TSC
- * at which the caller's own timer will interrupt at the latest.
+ * at which the caller's own timer will interrupt at the latest; with VIRT_PREEMPT_TIMER it does not
+ * matter.
  */
 enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed);
 /*

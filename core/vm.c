@@ -107,12 +107,12 @@ int vcpu_create(struct vm *vm, u32 id, struct vcpu **out)
 	vcpu->ring_id = (u64)vm->handle << 32 | (u64)(u16)id << 16;
 	vcpu->index = vm->vcpu_count;
 	vcpu->kvm_run_hpa = HPA_NONE;
-	vcpu->deadline = NO_DEADLINE;
 	vcpu->tsc_khz = vm->tsc_khz;
 
 	error = allocate(vcpu);
 	if (error)
 		return error;
+	vcpu->v.deadline = NO_DEADLINE;
 	cpuid_reset(vcpu);
 	vcpu_set_tsc_offset(vcpu, vm->tsc_offset);
 	xstate_reset(vcpu);

@@ -158,10 +158,10 @@ static noinline s64 other_outcome(struct vcpu *vcpu, u64 *gpr, enum run_outcome 
 			ALIGN_DOWN(vcpu->exit.memory.hva, PAGE_SIZE) | vcpu->exit.memory.write;
 		return KEEL_FAULT;
 	case RUN_HALTED:
-		gpr[GPR_RDX] = vcpu->deadline;
+		gpr[GPR_RDX] = vcpu->v.deadline;
 		return KEEL_HALTED;
 	case RUN_ARM:
-		gpr[GPR_RDX] = vcpu->deadline;
+		gpr[GPR_RDX] = vcpu->v.deadline;
 		return KEEL_ARM;
 	case RUN_MEMORY:
 		/* In proportion, so that the number of ranges grows with the logarithm. */

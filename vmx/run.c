@@ -12,6 +12,9 @@
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+#define TIMER_MAX	 0xffffffffull
+#define MISC_TIMER_SHIFT MASK(4, 0) /* of IA32_VMX_MISC */
+
 /* What the processor holds of vmx_switched_msrs while no vCPU is loaded: the last one's. */
 static u64 on_processor[CPU_MAX][SWITCHED_COUNT];
 
@@ -207,6 +210,33 @@ static __attribute__((noinline)) void not_entered(struct virt_vcpu *v, struct vm
 		nmi_first(v, e);
 }
 
+/*
+ * SDM vol. 3, "VMX-Preemption Timer": from the entry on it counts one whenever the TSC's bit
+ * `shift` changes, and at 0 the guest exits; never before the deadline, so that is rounded up.
+ * What 32 bits cannot hold exits early, for another look.
+ */
+static void set_timer(struct virt_vcpu *v)
+{
+	u32 shift = vmx_features.misc & MISC_TIMER_SHIFT;
+	u64 now = rdtsc(), count = 0;
+
+	if (v->deadline > now)
+		count = ((v->deadline - 1) >> shift) + 1 - (now >> shift);
+	vmwrite(VMCS_PREEMPTION_TIMER, MIN(count, TIMER_MAX));
+}
+
+static void prepare_timer(struct virt_vcpu *v)
+{
+	u32 pin = vmx_of(v)->pin & ~(u32)PIN_PREEMPTION_TIMER;
+
+	if (v->deadline == NO_DEADLINE) {
+		VMX_CONTROL(v, pin, VMCS_PIN_CONTROLS, pin);
+	} else if (virt_features & VIRT_PREEMPT_TIMER) {
+		VMX_CONTROL(v, pin, VMCS_PIN_CONTROLS, pin | PIN_PREEMPTION_TIMER);
+		set_timer(v);
+	}
+}
+
 void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 {
 	struct vmx_vcpu *x = vmx_of(v);
@@ -226,6 +256,8 @@ void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 		prepare_translations(v, cpu);
 	if (unlikely(!v->quiet))
 		vmx_debug_prepare(v);
+	if (v->deadline != NO_DEADLINE || unlikely(x->pin & PIN_PREEMPTION_TIMER))
+		prepare_timer(v);
 	if (unlikely(virt_check_entry)) {
 		vmx_check_before(v);
 		if (teach_entry(v))

@@ -134,6 +134,18 @@ static bool has_vpid(void)
 	return !(vmx_features.cpu2.zero & CPU2_VPID) && (vmx_features.ept_vpid & all) == all;
 }
 
+/* Where it counts at a wrong rate: Intel's errata AAT59, AAU65 and BA86; 306A8h as in KVM. */
+static bool timer_broken(void)
+{
+	static const u32 signatures[] = {0x20652, 0x20655, 0x206e6, 0x306a8};
+	u32 signature = cpuid(1, 0).eax;
+
+	for (size_t i = 0; i < ARRAY_SIZE(signatures); i++)
+		if (signature == signatures[i])
+			return true;
+	return false;
+}
+
 static void read_features(u64 *features)
 {
 	static const struct {
@@ -156,7 +168,7 @@ static void read_features(u64 *features)
 			*features |= map[i].feature;
 	if (f->ept_vpid & EPT_CAP_1G)
 		*features |= VIRT_SLAT_1G;
-	if (!(f->pin.zero & PIN_PREEMPTION_TIMER))
+	if (!(f->pin.zero & PIN_PREEMPTION_TIMER) && !timer_broken())
 		*features |= VIRT_PREEMPT_TIMER;
 	if (!(f->cpu.zero & CPU_TPR_SHADOW))
 		*features |= VIRT_TPR_SHADOW;

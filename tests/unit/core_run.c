@@ -168,7 +168,7 @@ static void a_run_switches_worlds(void **state)
 
 static void interruptions_end_a_run(void **state)
 {
-	static const u8 reasons[] = {EXIT_INTR, EXIT_NMI, EXIT_INIT, EXIT_SMI, EXIT_PREEMPT_TIMER};
+	static const u8 reasons[] = {EXIT_INTR, EXIT_NMI, EXIT_INIT, EXIT_SMI};
 
 	for (u32 i = 0; i < ARRAY_SIZE(reasons); i++) {
 		push(reasons[i], 0);
@@ -474,7 +474,7 @@ static void deadlines_arm_the_callers_timer(void **state)
 	next_deadline = fake_tsc + 5000000;
 	vcpu_set_request(vcpu, REQUEST_TIMER);
 	assert_int_equal(run_on(0, NO_DEADLINE), RUN_ARM);
-	assert_int_equal(vcpu->deadline, next_deadline);
+	assert_int_equal(vcpu->v.deadline, next_deadline);
 	push(EXIT_INTR, 0);
 	assert_int_equal(run_on(0, next_deadline), RUN_INTERRUPTED);
 	assert_int_equal(timer_calls, 1);
@@ -484,7 +484,41 @@ static void deadlines_arm_the_callers_timer(void **state)
 	push(EXIT_INTR, 0);
 	assert_int_equal(run(), RUN_INTERRUPTED);
 	assert_int_equal(last_event().vector, 0xec);
-	assert_int_equal(vcpu->deadline, NO_DEADLINE);
+	assert_int_equal(vcpu->v.deadline, NO_DEADLINE);
+}
+
+static void the_backends_timer(struct virt_vcpu *v, struct vm_exit *e)
+{
+	if (v->deadline == NO_DEADLINE) {
+		e->reason = EXIT_INTR;
+		return;
+	}
+	e->reason = EXIT_PREEMPT_TIMER;
+	if (fake_vcpu(v)->entries > 1) /* the first exit is early, as with one too far away */
+		fake_tsc = v->deadline;
+}
+
+/* The timer's exit stays inside: nobody else's timer is needed. */
+static void the_backends_timer_stands_for_the_callers(void **state)
+{
+	virt_features |= VIRT_PREEMPT_TIMER;
+	use_chip();
+	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+	next_deadline = fake_tsc + 5000000;
+	vcpu_set_request(vcpu, REQUEST_TIMER);
+	fake_run = the_backends_timer;
+	assert_int_equal(run_on(0, NO_DEADLINE), RUN_INTERRUPTED);
+	assert_int_equal(timer_calls, 3);
+	assert_int_equal(fake_vcpu(&vcpu->v)->entries, 3);
+	assert_int_equal(last_event().vector, 0xec);
+	/* Halted, it still needs the caller's. */
+	fake_run = NULL;
+	next_deadline = fake_tsc + 5000000;
+	vcpu_set_request(vcpu, REQUEST_TIMER);
+	push(EXIT_HLT, 1);
+	assert_int_equal(run_on(0, NO_DEADLINE), RUN_HALTED);
+	assert_int_equal(vcpu->v.deadline, next_deadline);
+	virt_features &= ~(u64)VIRT_PREEMPT_TIMER;
 }
 
 static void a_halted_vcpu_tells_its_deadline(void **state)
@@ -495,7 +529,7 @@ static void a_halted_vcpu_tells_its_deadline(void **state)
 	vcpu_set_request(vcpu, REQUEST_TIMER);
 	push(EXIT_HLT, 1);
 	assert_int_equal(run_on(0, next_deadline), RUN_HALTED);
-	assert_int_equal(vcpu->deadline, next_deadline);
+	assert_int_equal(vcpu->v.deadline, next_deadline);
 	fake_tsc = next_deadline;
 	push(EXIT_INTR, 0);
 	assert_int_equal(run(), RUN_INTERRUPTED);
@@ -984,6 +1018,7 @@ int main(void)
 		cmocka_unit_test_setup(a_halt_with_work_goes_on, setup),
 		cmocka_unit_test_setup(interrupts_off_halt_for_good, setup),
 		cmocka_unit_test_setup(deadlines_arm_the_callers_timer, setup),
+		cmocka_unit_test_setup(the_backends_timer_stands_for_the_callers, setup),
 		cmocka_unit_test_setup(a_halted_vcpu_tells_its_deadline, setup),
 		cmocka_unit_test_setup(the_clock_is_updated_on_request, setup),
 		cmocka_unit_test_setup(a_flush_request_flushes, setup),

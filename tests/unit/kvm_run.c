@@ -418,7 +418,7 @@ static void test_kick(void **state)
 
 static void test_timer_of_the_caller(void **state)
 {
-	vcpu->deadline = 5000;
+	vcpu->v.deadline = 5000;
 	vcpu->mp_state = MP_RUNNABLE;
 	push((struct vm_exit){.reason = EXIT_INTR});
 	/* The APIC's own timers are looked at first: there is none, so nothing to arm. */
