@@ -20,9 +20,8 @@ struct exit_stats {
 _Static_assert(EXIT_REASON_COUNT <= STAT_REASONS, "one slot a reason");
 
 #define EXIT_RING_ENTRIES 256
-#define EXIT_RING_OTHERS                                                                           \
-	32 /* printed of other CPUs: a dump of many still ends, and fits the log                   \
-	    */
+/* Printed of other CPUs: a dump of many still ends, and fits the log. */
+#define EXIT_RING_OTHERS 32
 
 struct exit_record {
 	u64 tsc, rip, qualification;

@@ -28,6 +28,7 @@ static int setup(void **state)
 	cpus[1]->ring = &rings[1];
 	stats_nmi_dump = false;
 	host_tsc_khz = 1000;
+	vcpu->ring_id = 5ull << 32 | 3 << 16; /* vCPU 3 of VM 5 */
 	line_count = 0;
 	return 0;
 }
@@ -38,7 +39,7 @@ static void exits(u32 cpu, u32 count)
 
 	for (u32 i = 0; i < count; i++) {
 		vcpu->v.rip = 0x1000 + i;
-		stats_exit(vcpu, cpus[cpu], &e, 5, 100 + i);
+		stats_exit(vcpu, cpus[cpu], &e, 100 + i);
 	}
 }
 
@@ -49,8 +50,8 @@ static void a_young_ring_is_printed_from_its_start(void **state)
 	stats_ring_dump();
 	assert_int_equal(line_count, 3);
 	assert_non_null(strstr(lines[0], "oldest first"));
-	assert_string_equal(lines[1], "cpu 0 tsc 100 vm 5 vcpu 0 io 3f80011 rip 1000");
-	assert_string_equal(lines[2], "cpu 0 tsc 101 vm 5 vcpu 0 io 3f80011 rip 1001");
+	assert_string_equal(lines[1], "cpu 0 tsc 100 vm 5 vcpu 3 io 3f80011 rip 1000");
+	assert_string_equal(lines[2], "cpu 0 tsc 101 vm 5 vcpu 3 io 3f80011 rip 1001");
 }
 
 static void a_full_ring_keeps_the_last_256(void **state)
