@@ -202,6 +202,8 @@ int mgmt_cpu_launch(struct cpu *cpu, const struct boot_cpu_state *state)
 	vcpu->cpu = cpu;
 	cpu->management = vcpu;
 	mgmt_apic_cpu_init(cpu);
+	if (rdmsr_safe(MSR_TSC_AUX, &vcpu->msr.tsc_aux))
+		vcpu->msr.tsc_aux = 0;
 	return 0;
 }
 

@@ -14,7 +14,7 @@
 #define FEATURE_CONTROL_LOCK BIT(0)
 #define FEATURE_CONTROL_LMCE BIT(20) /* machine checks to one CPU alone */
 
-enum policy { HIDDEN, EFER, FEATURE_CONTROL, APIC_BASE, ICR, SYSCFG, MTRR };
+enum policy { HIDDEN, EFER, FEATURE_CONTROL, APIC_BASE, ICR, SYSCFG, MTRR, TSC_AUX };
 
 /* Both vendors' in one list: an MSR that the processor does not have is #GP in either way. */
 static const struct {
@@ -26,6 +26,7 @@ static const struct {
 	{MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, true, true, FEATURE_CONTROL},
 	{MSR_APIC_BASE, MSR_APIC_BASE, false, true, APIC_BASE},
 	{MSR_X2APIC_ICR, MSR_X2APIC_ICR, false, true, ICR},
+	{MSR_TSC_AUX, MSR_TSC_AUX, false, true, TSC_AUX},
 	{MSR_SYSCFG, MSR_SYSCFG, false, true, SYSCFG},
 	{MSR_SMM_MONITOR_CTL, MSR_SMM_MONITOR_CTL, true, true, HIDDEN},
 	{MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 2 * MTRR_VARIABLE_MAX - 1, false, true, MTRR},
@@ -171,6 +172,11 @@ int mgmt_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
 		return write_syscfg(value);
 	case MTRR:
 		return write_mtrr(index, value);
+	case TSC_AUX: /* kept, so that a switch to a child need not read it */
+		if (wrmsr_safe(index, value))
+			return -EINVAL;
+		vcpu->msr.tsc_aux = value;
+		return 0;
 	default:
 		return wrmsr_safe(index, value) ? -EINVAL : 0;
 	}

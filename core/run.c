@@ -590,14 +590,6 @@ static int run_loaded(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 	return outcome;
 }
 
-/* The VMM's answer first: it belongs to the instruction that RIP still points at. */
-static noinline int take_answer(struct vcpu *vcpu)
-{
-	if (vcpu_complete_exit(vcpu))
-		return RUN_USER;
-	return vcpu->exit_pending ? RUN_FAULT : RUN_CONTINUE;
-}
-
 static noinline void wake_up(struct vcpu *vcpu)
 {
 	__atomic_store_n(&vcpu->sleeping, 0, __ATOMIC_SEQ_CST);
@@ -630,31 +622,6 @@ static noinline int make_ready(struct vcpu *vcpu, u64 armed)
 	return RUN_INTERRUPTED;
 }
 
-enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
-{
-	struct vm *vm = vcpu->vm;
-	int outcome = RUN_CONTINUE;
-
-	if (unlikely(__atomic_load_n(&vm->dying, __ATOMIC_SEQ_CST)))
-		return RUN_DEAD;
-	if (unlikely(pool_free_pages(&vm->pool) < vm->low_water))
-		return RUN_MEMORY;
-	if (unlikely(vcpu->exit_pending))
-		outcome = take_answer(vcpu);
-	if (outcome != RUN_CONTINUE)
-		return outcome;
-	if (virt_features & VIRT_PREEMPT_TIMER)
-		armed = 0; /* no deadline is earlier: the backend's timer stands for the caller's */
-	start_run(vcpu, cpu);
-	/* Who sets step_hit sets a request, too. The last look at all of them is at the entry. */
-	if (unlikely(vcpu->request || vcpu->mp_state != MP_RUNNABLE || vcpu->v.deadline < armed))
-		outcome = make_ready(vcpu, armed);
-	if (outcome == RUN_CONTINUE)
-		outcome = run_loaded(vcpu, cpu, armed);
-	__atomic_store_n(&vcpu->cpu, NULL, __ATOMIC_RELAXED);
-	return (enum run_outcome)outcome;
-}
-
 static bool complete_emulation(struct vcpu *vcpu)
 {
 	enum emulation_result result = emulate_resume(vcpu);
@@ -675,11 +642,42 @@ static noinline bool go_on_emulating(struct vcpu *vcpu)
 	return more;
 }
 
-bool vcpu_complete_exit(struct vcpu *vcpu)
+static inline bool complete_exit(struct vcpu *vcpu)
 {
 	if (unlikely(vcpu->emulation.active))
 		return go_on_emulating(vcpu);
 	if (vcpu->exit.reason != USER_IO || io_complete(vcpu))
 		vcpu->exit_pending = false;
 	return false;
+}
+
+bool vcpu_complete_exit(struct vcpu *vcpu)
+{
+	return complete_exit(vcpu);
+}
+
+enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
+{
+	struct vm *vm = vcpu->vm;
+	int outcome = RUN_CONTINUE;
+
+	if (unlikely(pool_free_pages(&vm->pool) < vm->low_water))
+		return RUN_MEMORY;
+	/* The VMM's answer first: it belongs to the instruction that RIP still points at. */
+	if (vcpu->exit_pending) {
+		if (unlikely(complete_exit(vcpu)))
+			return RUN_USER;
+		if (unlikely(vcpu->exit_pending))
+			return RUN_FAULT;
+	}
+	if (virt_features & VIRT_PREEMPT_TIMER)
+		armed = 0; /* no deadline is earlier: the backend's timer stands for the caller's */
+	start_run(vcpu, cpu);
+	/* Who sets step_hit sets a request, too. The last look at all of them is at the entry. */
+	if (unlikely(vcpu->request || vcpu->mp_state != MP_RUNNABLE || vcpu->v.deadline < armed))
+		outcome = make_ready(vcpu, armed);
+	if (outcome == RUN_CONTINUE)
+		outcome = run_loaded(vcpu, cpu, armed);
+	__atomic_store_n(&vcpu->cpu, NULL, __ATOMIC_RELAXED);
+	return (enum run_outcome)outcome;
 }

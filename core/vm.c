@@ -139,7 +139,6 @@ bool vm_stop(struct vm *vm)
 	u32 count = __atomic_load_n(&vm->vcpu_count, __ATOMIC_ACQUIRE);
 	bool quiet = true;
 
-	__atomic_store_n(&vm->dying, true, __ATOMIC_SEQ_CST);
 	for (u32 i = 0; i < count; i++) {
 		vcpu_kick(vm->vcpus[i], REQUEST_DEAD);
 		if (__atomic_load_n(&vm->vcpus[i]->running, __ATOMIC_SEQ_CST))

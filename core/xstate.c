@@ -226,8 +226,8 @@ void xstate_enter(struct vcpu *vcpu, struct vcpu *management, struct cpu *cpu)
 		barrier_between_vms(vcpu, cpu);
 	if (host.more_msrs)
 		enter_more_msrs(vcpu, &management->msr);
-	if (host.rdtscp)
-		management->msr.tsc_aux = swap_msr(MSR_TSC_AUX, vcpu->msr.tsc_aux);
+	if (host.rdtscp && management->msr.tsc_aux != vcpu->msr.tsc_aux)
+		wrmsr(MSR_TSC_AUX, vcpu->msr.tsc_aux);
 	switch_area(management, vcpu);
 }
 

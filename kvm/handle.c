@@ -8,6 +8,7 @@
 #define SLOT_SHIFT	 8
 #define SLOT_MASK	 0xffffu
 #define GENERATION_SHIFT 24
+#define noinline	 __attribute__((noinline))
 
 _Static_assert(HANDLE_VMS <= SLOT_MASK, "slot numbers fit");
 _Static_assert(VM_VCPUS < KEEL_HANDLE_VCPU, "vCPU indexes fit");
@@ -17,6 +18,10 @@ static struct vm_slot slots[HANDLE_VMS];
 /* The slot number + 1 that a CPU works on; 0: none. One cache line each. */
 static struct in_use {
 	u32 slot;
+	/* The CPU's own: the vCPU that handle_enter_vcpu() found last, and by which handle. */
+	u32 number;
+	u64 handle;
+	struct vcpu *vcpu; /* NULL: none yet. As good as `handle` is still that of a live VM */
 } aligned(64) in_use[CPU_MAX];
 
 static u64 slot_handle(const struct vm_slot *slot)
@@ -58,20 +63,38 @@ none:
 	return -EBADF;
 }
 
+static bool is_live(const struct vm_slot *s, u64 handle)
+{
+	return __atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == HANDLE_LIVE &&
+	       handle >> GENERATION_SHIFT == s->generation;
+}
+
+/* Remembers the handle's vCPU, or NULL where there is none. */
+static noinline void look_up(struct cpu *cpu, struct in_use *mine, u64 handle)
+{
+	struct vm_slot *slot;
+	struct vm *vm;
+
+	mine->vcpu = NULL;
+	if (handle_enter(cpu, handle, &slot, &vm, &mine->vcpu))
+		mine->vcpu = NULL;
+	handle_leave(cpu);
+	mine->handle = handle;
+	mine->number = handle >> SLOT_SHIFT & SLOT_MASK;
+}
+
 struct vcpu *handle_enter_vcpu(struct cpu *cpu, u64 handle)
 {
-	u32 number = handle >> SLOT_SHIFT & SLOT_MASK;
-	u32 index = handle & KEEL_HANDLE_VCPU;
-	struct vm_slot *s;
+	struct in_use *mine = &in_use[cpu->index];
 
-	if (unlikely(number - 1 >= HANDLE_VMS))
+	if (unlikely(mine->handle != handle || !mine->vcpu))
+		look_up(cpu, mine, handle);
+	if (unlikely(!mine->vcpu))
 		return NULL;
-	s = &slots[number - 1];
-	__atomic_store_n(&in_use[cpu->index].slot, number, __ATOMIC_SEQ_CST);
-	if (likely(__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == HANDLE_LIVE &&
-		   handle >> GENERATION_SHIFT == s->generation &&
-		   index - 1 < __atomic_load_n(&kvm_vm(s->vm)->vcpus_ready, __ATOMIC_ACQUIRE)))
-		return s->vm->vcpus[index - 1];
+	/* A handle never comes back: while it is a live VM's, its vCPU is the one found before. */
+	__atomic_store_n(&mine->slot, mine->number, __ATOMIC_SEQ_CST);
+	if (likely(is_live(&slots[mine->number - 1], handle)))
+		return mine->vcpu;
 	handle_leave(cpu);
 	return NULL;
 }

@@ -112,16 +112,15 @@ static inline void show_exit(const struct vcpu_exit *exit, const struct cpu *cpu
 }
 
 /* The VMM's side of an access that it was asked for. */
-static bool complete(struct vcpu *vcpu, const struct kvm_run *run)
+static inline void take_data(struct vcpu *vcpu, const struct kvm_run *run)
 {
 	struct vcpu_exit *exit = &vcpu->exit;
+	u64 data;
 
-	if (exit->reason == USER_MMIO && !exit->mmio.write) {
-		u64 data = READ_ONCE(*(const u64 *)run->mmio.data);
-
-		memcpy(exit->mmio.data, &data, sizeof(data));
-	}
-	return vcpu_complete_exit(vcpu);
+	if (likely(exit->reason != USER_MMIO) || exit->mmio.write)
+		return;
+	data = READ_ONCE(*(const u64 *)run->mmio.data);
+	memcpy(exit->mmio.data, &data, sizeof(data));
 }
 
 /* Without an APIC in Keel, CR8 is the VMM's. */
@@ -198,6 +197,17 @@ static noinline s64 wait_for_init(struct vcpu *vcpu, struct cpu *cpu, struct kvm
 	return enter(vcpu, cpu, run, timer);
 }
 
+/* Pending I/O is completed whatever else is asked: VMMs run with immediate_exit just for that. */
+static noinline s64 complete_only(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run,
+				  bool immediate)
+{
+	if (vcpu->exit_pending && vcpu_complete_exit(vcpu)) {
+		show_exit(&vcpu->exit, cpu, run);
+		return KEEL_USER;
+	}
+	return interrupted(run, immediate);
+}
+
 static inline s64 run_once(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run, u64 timer,
 			   u64 flags)
 {
@@ -208,15 +218,10 @@ static inline s64 run_once(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *r
 	if (!vcpu->lapic && take_cr8(vcpu, run))
 		return -EINVAL;
 	vcpu->window_requested = READ_ONCE(run->request_interrupt_window) != 0;
-	/* Pending I/O first, whatever else is asked: VMMs run with immediate_exit just for that. */
-	if (vcpu->exit_pending && complete(vcpu, run)) {
-		show_exit(&vcpu->exit, cpu, run);
-		return KEEL_USER;
-	}
-	if (unlikely(immediate))
-		return interrupted(run, true);
-	if (unlikely(flags & KEEL_RUN_IMMEDIATE))
-		return interrupted(run, false);
+	if (vcpu->exit_pending)
+		take_data(vcpu, run);
+	if (unlikely(immediate || flags & KEEL_RUN_IMMEDIATE))
+		return complete_only(vcpu, cpu, run, immediate);
 	return enter(vcpu, cpu, run, timer);
 }
 

@@ -71,6 +71,7 @@ static void both_worlds_keep_theirs(void **state)
 	xstate_init();
 	fake_xcr0 = 0x207;
 	fake_msr_set(MSR_TSC_AUX, 1);
+	cpus[0]->management->msr.tsc_aux = 1;
 	fake_msr_set(MSR_SPEC_CTRL, 1);
 	fake_msr_set(MSR_XSS, 0x800);
 	fake_msr_set(MSR_PERF_GLOBAL_CTRL, 0xf);
