@@ -9,7 +9,7 @@ CWARN   := -Wall -Wextra -Werror -Wshadow -Wvla -Wmissing-prototypes -Wno-unused
 CCOMMON := -std=gnu11 -O2 -g -I. $(CWARN) -MMD -MP
 
 .PHONY: all
-all: $(B)/keel.efi $(B)/keelrun.efi $(B)/keel.img
+all: $(B)/keel.efi $(B)/keelrun.efi $(B)/system/bochs-acpi.efi $(B)/keel.img
 
 # ---- the root image: everything that runs in root mode --------------------------------------
 ROOT_CFLAGS := $(CCOMMON) -ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
@@ -65,11 +65,21 @@ $(B)/loader/%.asm.o: %.asm
 
 $(B)/loader/boot/efi/image.asm.o: $(B)/root.bin
 
+# $(1): objects, $(2): further libraries
+define efi_application
+@mkdir -p $(@D)
+$(LD) -nostdlib -znocombreloc -znoexecstack -shared -Bsymbolic -T /usr/lib/elf_x86_64_efi.lds \
+	/usr/lib/crt0-efi-x86_64.o $(1) $(2) /usr/lib/libgnuefi.a -o $@.so
+objcopy -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela \
+	-j .rel.* -j .rela.* -j .reloc --target=efi-app-x86_64 --subsystem=10 $@.so $@
+endef
+
 $(B)/keel.efi: $(BOOT_OBJS)
-	$(LD) -nostdlib -znocombreloc -znoexecstack -shared -Bsymbolic -T /usr/lib/elf_x86_64_efi.lds \
-		/usr/lib/crt0-efi-x86_64.o $(BOOT_OBJS) /usr/lib/libgnuefi.a -o $@.so
-	objcopy -j .text -j .sdata -j .data -j .rodata -j .dynamic -j .dynsym -j .rel -j .rela \
-		-j .rel.* -j .rela.* -j .reloc --target=efi-app-x86_64 --subsystem=10 $@.so $@
+	$(call efi_application,$(BOOT_OBJS))
+
+# UEFI programs of the test machines
+$(B)/system/%.efi: $(B)/loader/tests/system/%.o
+	$(call efi_application,$<,/usr/lib/libefi.a)
 
 # ---- unit tests on the host: cmocka, ASan, UBSan ---------------------------------------------
 # tests/unit/LAYER_SUBJECT.c is linked with the archives of its layer, of those to its right, and
@@ -267,7 +277,8 @@ else
 endif
 
 TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) \
-	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c))
+	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c)) \
+	$(B)/system/batch.efi
 
 test: setup
 	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)

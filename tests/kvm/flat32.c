@@ -90,6 +90,7 @@ int main(void)
 {
 	struct kvm_pit_config pit = { .flags = 0 };
 	int kvm = open("/dev/kvm", O_RDWR), vm, vcpu, size, ticks = 0;
+	char text[64] = "";
 	struct kvm_run *run;
 
 	if (kvm < 0)
@@ -119,11 +120,12 @@ int main(void)
 			break;
 		if (run->io.port != CONSOLE)
 			errx(1, "port %#x", run->io.port);
-		write(1, (char *)run + run->io.data_offset, run->io.size);
+		/* Printed at the end: a tick a character is too fast for a slow console. */
+		if (ticks < (int)sizeof(text) - 1)
+			text[ticks] = *((char *)run + run->io.data_offset);
 		ticks++;
 	}
-	/* A slow console lets another tick in before the guest's CLI. */
-	printf("\nflat32: %s, %d ticks\n", ticks >= 10 ? "passed" : "FAILED", ticks);
+	printf("%s\nflat32: %s, %d ticks\n", text, ticks >= 10 ? "passed" : "FAILED", ticks);
 	munmap(run, size);
 	close(vcpu);
 	close(vm);

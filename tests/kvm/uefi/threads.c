@@ -147,7 +147,5 @@ int main(int argc, char **argv)
 		x = keel_thread_create(cpus - 1, (void (*)(void *))0x8000000000000000ull, NULL);
 		keel_thread_join(x, -1);
 	}
-	if (argc == 1)
-		keel_out32(0xf4, failures ? 1 : 0);
 	return failures != 0;
 }
