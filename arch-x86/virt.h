@@ -229,12 +229,17 @@ struct virt_vm {
 	enum virt_kind kind;
 	hpa_t slat_root;
 	u64 slat_generation; /* mm/ increments it; an entry that sees a new one flushes first */
+	/*
+	 * Slots whose writes mm/ logs; slat_generation grows with each change. With VIRT_PML the
+	 * processor's log is on while there are any.
+	 */
+	u32 dirty_logs;
 	void *msr_map, *io_map;
 	hpa_t msr_map_hpa, io_map_hpa;
 };
 
-/* What the backend keeps per vCPU. core/ reads and writes gpr, rip, dr and deadline; the rest is
- * the backend's. */
+/* What the backend keeps per vCPU. core/ reads and writes gpr, rip, dr, deadline and written; the
+ * rest is the backend's. */
 struct virt_vcpu {
 	u64 gpr[GPR_COUNT];
 	u64 rip;
@@ -251,6 +256,12 @@ struct virt_vcpu {
 	 * run() ends by then with EXIT_PREEMPT_TIMER, or earlier when that is too far away.
 	 */
 	u64 deadline;
+	/*
+	 * VIRT_PML: the guest-physical pages that the last run wrote while their leaves had no
+	 * dirty flag. core/ hands them to mm/'s dirty log after each run and sets the count to 0.
+	 */
+	const u64 *written;
+	u32 written_count;
 	struct virt_vm *vm;
 	void *hw; /* VMCB or VMCS */
 	hpa_t hw_hpa;

@@ -271,7 +271,8 @@ static int exit_mmio(struct vcpu *vcpu, const struct vm_exit *e)
 	/* The event would be lost, or delivered twice: KVM gives up here as well. */
 	if (e->vectoring.type != EVENT_NONE)
 		return run_internal_error(vcpu, INTERNAL_DELIVERY_EV, e);
-	if (e->slat.table_walk) {
+	/* While VIRT_PML logs, a walk of tables in a read-only slot counts as a write. */
+	if (e->slat.table_walk && !memslot_find(&vcpu->vm->mem, e->slat.gpa)) {
 		vcpu->fetch_error = 0;
 		return run_internal_error(vcpu, INTERNAL_EMULATION, e);
 	}
@@ -361,6 +362,7 @@ static noinline int exit_other(struct vcpu *vcpu, const struct vm_exit *e)
 	case EXIT_SMI:
 		return RUN_INTERRUPTED;
 	case EXIT_NONE:
+	case EXIT_PML_FULL: /* its pages are logged by now, as after each exit */
 		return RUN_CONTINUE;
 	case EXIT_PREEMPT_TIMER:
 		vcpu_set_request(vcpu, REQUEST_TIMER);
@@ -548,6 +550,12 @@ static noinline int prepare_entry(struct vcpu *vcpu, u64 armed)
 	return RUN_INTERRUPTED; /* host interrupts must not wait for the requests to end */
 }
 
+static noinline void log_writes(struct vcpu *vcpu)
+{
+	dirty_log_written(&vcpu->vm->mem, vcpu->v.written, vcpu->v.written_count);
+	vcpu->v.written_count = 0;
+}
+
 static int enter_and_settle(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 {
 	struct vm_exit e;
@@ -561,6 +569,8 @@ static int enter_and_settle(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 		__atomic_store_n(&vcpu->in_guest, 0, __ATOMIC_RELEASE);
 		exited = rdtsc();
 		stats_exit(vcpu, cpu, &e, exited);
+		if (unlikely(vcpu->v.written_count))
+			log_writes(vcpu);
 		if (unlikely(vcpu->injecting | e.vectoring.type))
 			event_after_exit(vcpu, &e);
 		outcome = dispatch(vcpu, &e);

@@ -82,6 +82,9 @@ static s64 get_dirty_log(struct call *call)
 		return -EINVAL;
 	if (!buffer_valid(base, bytes))
 		return -EFAULT;
+	/* The vCPUs' lists of pages are in the bitmaps when they have left the guest. */
+	if (virt_features & VIRT_PML)
+		vm_flush_wait(call->vm);
 	error = dirty_log_get(&call->vm->mem, call->extra, phys_ptr(HPA(base)), bytes);
 	if (!error)
 		vm_flush_wait(call->vm);

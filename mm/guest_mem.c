@@ -85,6 +85,8 @@ static u32 mapping_flags(const struct memslot *slot, bool writable)
 		flags |= S2_MAY_WRITE;
 		if (!slot->dirty)
 			flags |= S2_WRITE;
+		else if (virt_features & VIRT_PML)
+			flags |= S2_WRITE | S2_CLEAN;
 	}
 	return flags;
 }
@@ -201,7 +203,7 @@ void *guest_ptr(struct guest_mem *m, gpa_t gpa, u64 *length, bool write)
 		return identity_ptr(gpa, length, write);
 	if (!stage2_lookup(&m->s2, gpa, &hpa, &size, &flags))
 		return NULL;
-	if (write && !(flags & S2_WRITE)) {
+	if (write && (flags & (S2_WRITE | S2_CLEAN)) != S2_WRITE) {
 		if (!(flags & S2_MAY_WRITE) || !dirty_log_fault(m, gpa))
 			return NULL;
 		size = PAGE_SIZE; /* the log's permissions are by page */

@@ -48,6 +48,7 @@ struct guest_mem {
 	u32 unmapping; /* unmaps between their two steps */
 	u64 unmap_generation; /* of the newest of them */
 	bool slot_pending;    /* memslot_set_finish is due for [slot_gpa, + slot_size) */
+	u32 slot_id;
 	gpa_t slot_gpa;
 	u64 slot_size;	    /* 0: nothing was unmapped */
 	gpa_t release_next; /* guest_mem_release goes on here */
@@ -101,6 +102,8 @@ int guest_mem_release(struct guest_mem *m, u64 budget);
  * whose guest_mem_map answers -ENOMEM.
  */
 bool dirty_log_fault(struct guest_mem *m, gpa_t gpa);
+/* VIRT_PML: the guest has written to these pages, which may lie in any slot or none. */
+void dirty_log_written(struct guest_mem *m, const u64 *gpas, u32 count);
 /*
  * Copies slot `id`'s bitmap to out (bytes as KVM_GET_DIRTY_LOG), clears it, protects again. What
  * is written from then on is logged once every CPU has left the VM, which is the caller's to do

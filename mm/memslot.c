@@ -269,6 +269,7 @@ static void publish(struct memslots *s, const struct memslot *next)
 static void wait_for_finish(struct guest_mem *m, const struct memslot *old, bool unmapped)
 {
 	m->slot_pending = true;
+	m->slot_id = old->id;
 	m->slot_gpa = slot_gpa(old);
 	m->slot_size = unmapped ? old->pages << PAGE_SHIFT : 0;
 }
@@ -330,7 +331,7 @@ static int slot_change(struct guest_mem *m, struct memslot *old, struct memslot 
 	} else {
 		/* Nobody maps meanwhile: no page becomes writable before the slot is logged. */
 		if (next->flags & MEMSLOT_DIRTY)
-			stage2_write_protect(&m->s2, slot_gpa(old), old->pages << PAGE_SHIFT);
+			stage2_log_writes(&m->s2, slot_gpa(old), old->pages << PAGE_SHIFT);
 		wait_for_finish(m, old, false);
 	}
 	if (!(next->flags & MEMSLOT_DIRTY))

@@ -32,13 +32,15 @@ enum ept_bits {
 
 /*
  * Nested walks are user accesses: APM vol. 2, "Nested versus Guest Page Faults, Fault Ordering".
- * In both formats accessed and dirty bits are set from the start: hardware never writes an entry.
+ * In both formats accessed and dirty flags are set from the start: the processor never writes an
+ * entry, but for the dirty flag where its log of writes is in use (mm/dirty.c).
  */
 const struct radix_format radix_npt = {
 	.present = LONG_P,
 	.table = LONG_P | LONG_W | LONG_U | LONG_A,
 	.leaf = LONG_P | LONG_U | LONG_A,
-	.write = LONG_W | LONG_D,
+	.write = LONG_W,
+	.dirty = LONG_D,
 	.no_exec = LONG_NX,
 	.zero_page = LONG_AVL9,
 	.may_write = LONG_AVL10,
@@ -48,7 +50,8 @@ const struct radix_format radix_ept = {
 	.present = EPT_R | EPT_W | EPT_X,
 	.table = EPT_R | EPT_W | EPT_X | EPT_A,
 	.leaf = EPT_R | EPT_A,
-	.write = EPT_W | EPT_D,
+	.write = EPT_W,
+	.dirty = EPT_D,
 	.exec = EPT_X,
 	.type_shift = EPT_TYPE_SHIFT,
 	.pat_off = EPT_IPAT,
@@ -77,7 +80,7 @@ u64 radix_leaf(const struct radix_format *f, hpa_t hpa, u32 flags, int level)
 	if (level)
 		entry |= RADIX_LARGE;
 	if (flags & S2_WRITE)
-		entry |= f->write;
+		entry |= flags & S2_CLEAN ? f->write : f->write | f->dirty;
 	entry |= flags & S2_EXEC ? f->exec : f->no_exec;
 	if (f->type_shift)
 		entry |= (u64)S2_TYPE_OF(flags) << f->type_shift;
@@ -95,7 +98,7 @@ u32 radix_flags(const struct radix_format *f, u64 entry)
 	u32 flags = S2_READ;
 
 	if (entry & f->write)
-		flags |= S2_WRITE;
+		flags |= entry & f->dirty ? S2_WRITE : S2_WRITE | S2_CLEAN;
 	if ((entry & f->exec) == f->exec && !(entry & f->no_exec))
 		flags |= S2_EXEC;
 	if (f->type_shift)

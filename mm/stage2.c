@@ -194,7 +194,7 @@ static int leaf_level(const struct stage2 *s, u64 gpa, u64 hpa, u64 size)
 /* Could a processor that still holds `old` do what `new` does not allow, or go elsewhere? */
 static bool entry_loses(const struct radix_format *f, u64 old, u64 new)
 {
-	u64 permissions = f->write | f->exec | f->no_exec | f->may_write;
+	u64 permissions = f->write | f->dirty | f->exec | f->no_exec | f->may_write;
 
 	if (!radix_present(f, old))
 		return false;
@@ -215,8 +215,12 @@ static u64 *leaf_slot(struct stage2 *s, u64 gpa, int level)
 /* Writes one leaf; true: the generation must grow. */
 static bool leaf_write(struct stage2 *s, u64 *slot, u64 hpa, u32 flags, int level)
 {
-	u64 old = *slot, new = radix_leaf(s->format, HPA(hpa), flags, level);
+	u64 old = *slot, new;
 
+	/* Only the first write to a leaf is logged, and the log has 4 KiB pages. */
+	if (level && flags & S2_CLEAN)
+		flags &= ~(u32)(S2_WRITE | S2_CLEAN);
+	new = radix_leaf(s->format, HPA(hpa), flags, level);
 	if (old == new)
 		return false;
 	entry_set(slot, new);
@@ -248,6 +252,7 @@ static bool table_uniform(const struct stage2 *s, const u64 *table, int level)
 	u64 span = RADIX_SPAN(level), first = table[0];
 
 	if (!radix_present(s->format, first) || radix_is_table(s->format, first, level) ||
+	    radix_flags(s->format, first) & S2_CLEAN ||
 	    !IS_ALIGNED(first & RADIX_ADDRESS, RADIX_SPAN(level + 1)))
 		return false;
 	for (u64 i = ENTRIES - 1; i; i--)
@@ -386,7 +391,7 @@ out:
 	return error;
 }
 
-void stage2_write_protect(struct stage2 *s, gpa_t gpa, u64 size)
+void stage2_log_writes(struct stage2 *s, gpa_t gpa, u64 size)
 {
 	struct radix_cursor c = {.address = gpa.v};
 	u64 end = gpa.v + size;
@@ -395,14 +400,25 @@ void stage2_write_protect(struct stage2 *s, gpa_t gpa, u64 size)
 	CHECK(range_valid(gpa.v, size, RADIX_LIMIT));
 	spin_lock(&s->lock);
 	for (; radix_next(s->format, s->vm->slat_root, &c, end); c.address = radix_behind(&c)) {
-		if (!radix_present(s->format, *c.entry) || !(*c.entry & s->format->write))
+		u64 both = s->format->write | s->format->dirty;
+		bool clean = !c.level && virt_features & VIRT_PML;
+
+		/* One that is clean already may be dirty in a TLB. */
+		if (!radix_present(s->format, *c.entry) || !(*c.entry & both))
 			continue;
-		entry_set(c.entry, *c.entry & ~s->format->write);
+		entry_set(c.entry, *c.entry & ~(clean ? s->format->dirty : both));
 		grow = true;
 	}
 	if (grow)
 		generation_grow(s);
 	spin_unlock(&s->lock);
+}
+
+/* Of a large page that was split for its log: the other small pages need no fault of their own. */
+static void open_table(struct stage2 *s, u64 *table)
+{
+	for (u32 i = 0; i < ENTRIES; i++)
+		entry_set(&table[i], table[i] | s->format->write);
 }
 
 int stage2_make_writable(struct stage2 *s, gpa_t gpa, bool whole)
@@ -416,8 +432,10 @@ int stage2_make_writable(struct stage2 *s, gpa_t gpa, bool whole)
 		goto out;
 	if (!whole)
 		slot = slot_make(s, gpa.v, 0);
+	if (slot && !whole && level && virt_features & VIRT_PML)
+		open_table(s, slot - radix_index(gpa.v, 0));
 	if (slot)
-		entry_set(slot, *slot | s->format->write);
+		entry_set(slot, *slot | s->format->write | s->format->dirty);
 	error = slot ? 0 : -ENOMEM;
 out:
 	spin_unlock(&s->lock);

@@ -23,6 +23,8 @@ enum stage2_flags {
 	S2_MAY_WRITE = BIT(4),	/* software: only the dirty log holds the write permission back */
 	S2_IGNORE_PAT = BIT(5), /* EPT: the guest's PAT has no say. NPT cannot */
 	S2_TYPES = 7 << 6,	/* S2_TYPE() */
+	/* With S2_WRITE: the processor logs the first write. Large pages get neither instead. */
+	S2_CLEAN = BIT(9),
 };
 
 /* EPT: the memory type, enum memory_type. No flag: write-back. NPT leaves it to the MTRRs. */
@@ -62,12 +64,15 @@ int stage2_reserve(struct stage2 *s, gpa_t gpa, hpa_t hpa, u64 size);
 int stage2_map_same(struct stage2 *s, gpa_t gpa, hpa_t page, u64 size, u32 flags);
 /* Clears; splits what sticks out: -ENOMEM only when a split is needed and no table is left. */
 int stage2_unmap(struct stage2 *s, gpa_t gpa, u64 size);
-/* Takes write permission from every leaf of the range (dirty log), keeping large pages whole. */
-void stage2_write_protect(struct stage2 *s, gpa_t gpa, u64 size);
+/*
+ * The next write to each page of the range is to be noticed (dirty log): takes write permission
+ * from every leaf, keeping large pages whole. With VIRT_PML small pages keep it and become clean.
+ */
+void stage2_log_writes(struct stage2 *s, gpa_t gpa, u64 size);
 /*
  * Gives a leaf with S2_MAY_WRITE its write permission: as a `whole`, or only the 4 KiB page at
- * gpa, which is split off. 0, -ENOMEM (no table for the split), -EACCES (not mapped, or without
- * S2_MAY_WRITE).
+ * gpa, which is split off; with VIRT_PML the others of its 2 MiB become clean small pages. 0,
+ * -ENOMEM (no table for the split), -EACCES (not mapped, or without S2_MAY_WRITE).
  */
 int stage2_make_writable(struct stage2 *s, gpa_t gpa, bool whole);
 

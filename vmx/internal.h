@@ -36,6 +36,7 @@ struct vmx_vcpu {
 	bool launched;			 /* VMRESUME, not VMLAUNCH */
 	bool active;			 /* on processor virt_vcpu.cpu, since the last VMCLEAR */
 	bool injected;			 /* the next entry delivers an event */
+	u64 *log;			 /* child with VIRT_PML: its page; NULL otherwise */
 	u8 *virtual_apic;		 /* child with TPR shadow; NULL otherwise */
 };
 

@@ -8,11 +8,13 @@
 #include "arch-x86/log.h"
 #include "arch-x86/msr.h"
 #include "arch-x86/teach.h"
+#include "mm/phys.h"
 #include "vmx/internal.h"
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define TIMER_MAX	 0xffffffffull
+#define LOG_LAST	 511
 #define MISC_TIMER_SHIFT MASK(4, 0) /* of IA32_VMX_MISC */
 
 /* What the processor holds of vmx_switched_msrs while no vCPU is loaded: the last one's. */
@@ -154,6 +156,39 @@ static void new_vpid(struct virt_vcpu *v, struct cpu *cpu)
 }
 
 /*
+ * SDM vol. 3, "Page-Modification Logging" and "Accessed and Dirty Flags for EPT". With these flags
+ * on, the guest's page walks count as writes: so only while something is logged. The caller flushes
+ * what was cached with the flags off.
+ */
+static void prepare_log(struct virt_vcpu *v)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	bool on = x->log && v->vm->dirty_logs;
+
+	if (on == !!(x->cpu2 & CPU2_PML))
+		return;
+	if (on) {
+		vmwrite(VMCS_PML_ADDRESS, ptr_phys(x->log).v);
+		vmwrite(VMCS_GUEST_PML_INDEX, LOG_LAST);
+	}
+	x->eptp ^= EPTP_AD;
+	vmwrite(VMCS_EPTP, x->eptp);
+	VMX_CONTROL(v, cpu2, VMCS_CPU_CONTROLS2, x->cpu2 ^ CPU2_PML);
+}
+
+/* The index counts down from LOG_LAST; 0xffff: the log is full. */
+static __attribute__((noinline)) void read_log(struct virt_vcpu *v)
+{
+	u16 index = vmread(VMCS_GUEST_PML_INDEX), count = LOG_LAST - index;
+
+	if (!count)
+		return;
+	v->written = vmx_of(v)->log + LOG_LAST + 1 - count;
+	v->written_count = count;
+	vmwrite(VMCS_GUEST_PML_INDEX, LOG_LAST);
+}
+
+/*
  * SDM vol. 3, "Guidelines for Use of the INVEPT Instruction" and "... INVVPID Instruction". INVEPT
  * drops what any VPID cached of this EPTP; without VPIDs each entry drops the rest.
  */
@@ -162,6 +197,7 @@ static void prepare_translations(struct virt_vcpu *v, struct cpu *cpu)
 	u64 generation = __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE);
 
 	if (generation != v->slat_generation_seen) {
+		prepare_log(v);
 		if (vmx_features.ept_vpid & EPT_CAP_INVEPT_SINGLE)
 			invept(INVALIDATE_SINGLE, vmx_of(v)->eptp);
 		else
@@ -274,6 +310,8 @@ void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 	v->rip = x->rip = vmread(VMCS_GUEST_RIP);
 	v->gpr[GPR_RSP] = x->rsp = vmread(VMCS_GUEST_RSP);
 	vmx_decode(v, e, reason);
+	if (unlikely(x->cpu2 & CPU2_PML))
+		read_log(v);
 	if (unlikely(virt_check_entry))
 		teach_exit(v, e, vmx_exit_name(reason));
 	if (unlikely(reason & EXIT_REASON_ENTRY_FAILED))

@@ -152,13 +152,9 @@ static void read_features(u64 *features)
 		u32 control;
 		u64 feature;
 	} map[] = {
-		{CPU2_TSC_SCALING, VIRT_TSC_SCALING},
-		{CPU2_PAUSE_LOOP, VIRT_PAUSE_FILTER},
-		{CPU2_PML, VIRT_PML},
-		{CPU2_INVPCID, VIRT_INVPCID},
-		{CPU2_RDTSCP, VIRT_RDTSCP},
-		{CPU2_XSAVES, VIRT_XSAVES},
-		{CPU2_USER_WAIT, VIRT_WAITPKG},
+		{CPU2_TSC_SCALING, VIRT_TSC_SCALING}, {CPU2_PAUSE_LOOP, VIRT_PAUSE_FILTER},
+		{CPU2_INVPCID, VIRT_INVPCID},	      {CPU2_RDTSCP, VIRT_RDTSCP},
+		{CPU2_XSAVES, VIRT_XSAVES},	      {CPU2_USER_WAIT, VIRT_WAITPKG},
 	};
 	const struct vmx_cpu_features *f = &vmx_features;
 
@@ -172,6 +168,8 @@ static void read_features(u64 *features)
 		*features |= VIRT_PREEMPT_TIMER;
 	if (!(f->cpu.zero & CPU_TPR_SHADOW))
 		*features |= VIRT_TPR_SHADOW;
+	if (!(f->cpu2.zero & CPU2_PML) && f->ept_vpid & EPT_CAP_AD)
+		*features |= VIRT_PML;
 	if (has_vpid())
 		*features |= VIRT_VPID;
 }
@@ -458,7 +456,8 @@ static void write_registers(struct virt_vcpu *v)
 int vmx_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 {
 	bool virtual_apic = vm->kind == VIRT_CHILD && virt_features & VIRT_TPR_SHADOW;
-	hpa_t pages = pool_alloc(pool, 2 + virtual_apic);
+	bool log = vm->kind == VIRT_CHILD && virt_features & VIRT_PML;
+	hpa_t pages = pool_alloc(pool, 2 + virtual_apic + log);
 	struct vmx_vcpu *x;
 
 	if (pages.v == HPA_NONE.v)
@@ -470,6 +469,8 @@ int vmx_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 	x->dr6 = DR6_INIT;
 	if (virtual_apic)
 		x->virtual_apic = (u8 *)x + PAGE_SIZE;
+	if (log)
+		x->log = (u64 *)((u8 *)x + (1 + virtual_apic) * PAGE_SIZE);
 	*(u32 *)phys_ptr(pages) = vmx_features.revision;
 	vmclear(pages);
 	vmx_make_current(v);

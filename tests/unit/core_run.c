@@ -244,7 +244,7 @@ static void unlisted_exits_are_internal_errors(void **state)
 		EXIT_INVD,	   EXIT_WBINVD,	     EXIT_INVLPG,	 EXIT_RDTSC,
 		EXIT_RDTSCP,	   EXIT_RDPMC,	     EXIT_XSETBV,	 EXIT_HYPERCALL,
 		EXIT_VIRT_INSN,	   EXIT_INVALID,     EXIT_PREEMPT_TIMER, EXIT_TPR_BELOW,
-		EXIT_SMI,
+		EXIT_SMI,	   EXIT_PML_FULL,
 	};
 	bool known[EXIT_REASON_COUNT] = {false};
 
@@ -798,6 +798,31 @@ static void a_dirty_log_fault_is_settled_inside(void **state)
 	assert_int_equal(bitmap, 2);
 }
 
+static const u64 written_page = 0x803000;
+
+static void guest_that_writes(struct virt_vcpu *v, struct vm_exit *e)
+{
+	fake_vcpu(v)->log[0] = written_page;
+	fake_vcpu(v)->log_count = fake_vcpu(v)->entries == 1;
+	e->reason = fake_vcpu(v)->entries == 1 ? EXIT_PML_FULL : EXIT_INTR;
+}
+
+static void what_the_processor_logged_is_dirty(void **state)
+{
+	u64 bitmap = 0;
+
+	assert_int_equal(
+		memslot_set(&machine_vm->mem, 1, MEMSLOT_DIRTY, GPA(0x800000), 0x10000, 0x5000000),
+		0);
+	memslot_set_finish(&machine_vm->mem);
+	fake_run = guest_that_writes;
+	assert_int_equal(run(), RUN_INTERRUPTED);
+	assert_int_equal(fake_vcpu(&vcpu->v)->entries, 2);
+	assert_int_equal(vcpu->v.written_count, 0);
+	assert_int_equal(dirty_log_get(&machine_vm->mem, 1, &bitmap, 8), 0);
+	assert_int_equal(bitmap, BIT(3));
+}
+
 /* mov [0xd0000000], eax */
 static void mmio_write_code(void)
 {
@@ -825,6 +850,23 @@ static void no_slot_is_mmio(void **state)
 	assert_int_equal(run(), RUN_INTERRUPTED);
 	assert_int_equal(vcpu->v.rip, CODE + 5);
 	assert_false(vcpu->exit_pending);
+}
+
+/* VIRT_PML makes writes of all walks, and nothing in the way needs to be written. */
+static void tables_in_read_only_memory(void **state)
+{
+	struct vm_exit e = slat(0x801234, true);
+
+	e.slat.table_walk = true;
+	assert_int_equal(memslot_set(&machine_vm->mem, 1, MEMSLOT_READONLY, GPA(0x800000), 0x10000,
+				     0x5000000),
+			 0);
+	memslot_set_finish(&machine_vm->mem);
+	mmio_write_code();
+	fake_push_exit(&e);
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->exit.reason, USER_MMIO);
+	assert_int_equal(vcpu->exit.mmio.gpa.v, 0xd0000000);
 }
 
 static void an_mmio_read_takes_the_answer(void **state)
@@ -1034,7 +1076,9 @@ int main(void)
 		cmocka_unit_test_setup(requests_without_end_do_not_hold_the_cpu, setup),
 		cmocka_unit_test_setup(faults_go_to_the_management_guest, setup),
 		cmocka_unit_test_setup(a_dirty_log_fault_is_settled_inside, setup),
+		cmocka_unit_test_setup(what_the_processor_logged_is_dirty, setup),
 		cmocka_unit_test_setup(no_slot_is_mmio, setup),
+		cmocka_unit_test_setup(tables_in_read_only_memory, setup),
 		cmocka_unit_test_setup(an_mmio_read_takes_the_answer, setup),
 		cmocka_unit_test_setup(read_only_slots, setup),
 		cmocka_unit_test_setup(what_cannot_be_emulated_is_told, setup),

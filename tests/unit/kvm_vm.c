@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Requests on a VM: each result and each errno. */
+#include <pthread.h>
+#include <time.h>
+
 #include "tests/unit/kvm_machine.h"
 
 static u64 vm;
@@ -157,6 +160,40 @@ static void test_dirty_log(void **state)
 	bitmap[0] = bitmap[1] = ~0ull;
 	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 16, 0), 0);
 	assert_int_equal(bitmap[0] | bitmap[1], 0);
+}
+
+/* A vCPU on another CPU, whose list of written pages is read when it leaves the guest. */
+static void *leave_the_guest(void *data)
+{
+	static const struct timespec moment = {.tv_nsec = 20000000};
+	static const u64 page = 0x3000;
+	struct vcpu *vcpu = data;
+
+	nanosleep(&moment, NULL);
+	dirty_log_written(&vcpu->vm->mem, &page, 1);
+	__atomic_fetch_add(&vcpu->entries, 1, __ATOMIC_SEQ_CST);
+	nanosleep(&moment, NULL);
+	vcpu_release(vcpu);
+	return NULL;
+}
+
+static void test_dirty_log_of_a_running_vcpu(void **state)
+{
+	u64 *bitmap = at(BIG_ARGUMENT);
+	struct vcpu *vcpu;
+	pthread_t thread;
+
+	virt_features |= VIRT_PML;
+	assert_int_equal(region(0, MEMSLOT_DIRTY, 0, 0x50000, 0x10000000), 0);
+	vcpu_new(vm, 0);
+	vcpu = vm_of(vm)->vcpus[0];
+	assert_true(vcpu_take(vcpu));
+	vcpu->cpu = cpus[1];
+	assert_int_equal(pthread_create(&thread, NULL, leave_the_guest, vcpu), 0);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 16, 0), 0);
+	assert_int_equal(bitmap[0], BIT(3));
+	pthread_join(thread, NULL);
+	vcpu->cpu = NULL;
 }
 
 static void test_addresses_of_real_mode_helpers(void **state)
@@ -524,6 +561,7 @@ int main(void)
 		cmocka_unit_test_setup(test_map_and_unmap, start),
 		cmocka_unit_test_setup(test_map_during_an_unmap, start),
 		cmocka_unit_test_setup(test_dirty_log, start),
+		cmocka_unit_test_setup(test_dirty_log_of_a_running_vcpu, start),
 		cmocka_unit_test_setup(test_addresses_of_real_mode_helpers, start),
 		cmocka_unit_test_setup(test_create_vcpu, start),
 		cmocka_unit_test_setup(test_failed_vcpu_stays_readable, start),

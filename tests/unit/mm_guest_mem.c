@@ -24,9 +24,17 @@ static void set(u32 id, u32 flags, u64 gpa, u64 size)
 	memslot_set_finish(&mem);
 }
 
-static int setup(void **state)
+static int make(bool pml)
 {
+	static struct virt_ops ept_ops;
+
 	fake_machine_init(2);
+	if (pml) {
+		ept_ops = fake_virt_ops;
+		ept_ops.ept = true;
+		virt = &ept_ops;
+		virt_features |= VIRT_PML;
+	}
 	fake_pool(&pool, 512);
 	vm = (struct virt_vm){.kind = VIRT_CHILD};
 	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
@@ -36,6 +44,17 @@ static int setup(void **state)
 	assert_int_equal(virt->vcpu_init(&vcpu, &vm, &pool), 0);
 	virt->load(&vcpu, this_cpu());
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return make(false);
+}
+
+/* The processor logs writes. */
+static int setup_pml(void **state)
+{
+	return make(true);
 }
 
 static int map(u64 gpa, u64 hpa, u64 size, bool writable)
@@ -367,6 +386,9 @@ static u32 guest_run(void)
 	fake_run = writing_guest;
 	for (;;) {
 		virt->run(&vcpu, &e);
+		dirty_log_written(&mem, vcpu.written, vcpu.written_count);
+		if (e.reason == EXIT_PML_FULL)
+			continue;
 		if (e.reason != EXIT_SLAT)
 			return faults;
 		assert_true(e.slat.write);
@@ -399,13 +421,126 @@ static void test_log_by_the_guest(void **state)
 	guest_writes[0] = 0;
 }
 
+static void test_log_by_the_processor(void **state)
+{
+	assert_int_equal(map(SLOT, RAM, 4 * MIB, true), 0);
+	guest_writes[0] = SLOT + 9 * PAGE_SIZE;
+	assert_int_equal(guest_run(), 0); /* now the TLB holds a dirty translation */
+	set(1, MEMSLOT_DIRTY, SLOT, 8 * MIB);
+	guest_writes[0] = SLOT + 9 * PAGE_SIZE;
+	guest_writes[1] = SLOT + 10 * PAGE_SIZE + 8;
+	assert_int_equal(guest_run(), 1); /* the large page is split, by one fault */
+	assert_int_equal(leaf_size(SLOT), PAGE_SIZE);
+	assert_int_equal(leaf_size(SLOT + 2 * MIB), SIZE_2M);
+	assert_int_equal(guest_write(&mem, GPA(SLOT + 11 * PAGE_SIZE), "x", 1, NULL), 0);
+	get_log();
+	assert_int_equal(log_count(), 3);
+	assert_int_equal(log_words[0], 7 << 9);
+	get_log();
+	assert_int_equal(log_count(), 0);
+	/* The same pages again, each by the other writer. */
+	guest_writes[0] = SLOT + 9 * PAGE_SIZE;
+	guest_writes[1] = SLOT + 11 * PAGE_SIZE;
+	assert_int_equal(guest_write(&mem, GPA(SLOT + 10 * PAGE_SIZE), "x", 1, NULL), 0);
+	assert_int_equal(guest_run(), 0);
+	get_log();
+	assert_int_equal(log_words[0], 7 << 9);
+	assert_int_equal(log_count(), 3);
+	assert_true(reach(SLOT + 9 * PAGE_SIZE, MIB, false) > PAGE_SIZE - 1);
+	get_log();
+	assert_int_equal(log_count(), 0); /* a read marks nothing */
+}
+
+static u64 next_page, end_page;
+
+static void sweeping_guest(struct virt_vcpu *v, struct vm_exit *e)
+{
+	hpa_t hpa;
+
+	for (; next_page < end_page; next_page++)
+		if (!fake_guest_access(v, GPA(SLOT + next_page * PAGE_SIZE), true, false, &hpa, e))
+			return;
+	e->reason = EXIT_HLT;
+}
+
+static void test_the_processors_log_is_full(void **state)
+{
+	struct vm_exit e;
+	u32 full = 0;
+
+	set(1, MEMSLOT_DIRTY, SLOT, 8 * MIB);
+	for (u64 page = 0; page < 1300; page++) /* small pages: no faults */
+		assert_int_equal(
+			map(SLOT + page * PAGE_SIZE, RAM + page * PAGE_SIZE, PAGE_SIZE, true), 0);
+	fake_run = sweeping_guest;
+	next_page = 0;
+	end_page = 1300;
+	do {
+		virt->run(&vcpu, &e);
+		dirty_log_written(&mem, vcpu.written, vcpu.written_count);
+		full += e.reason == EXIT_PML_FULL;
+		assert_int_not_equal(e.reason, EXIT_SLAT);
+	} while (e.reason != EXIT_HLT);
+	assert_int_equal(full, 2);
+	get_log();
+	assert_int_equal(log_count(), 1300);
+}
+
+/* A page mapped again is clean, but not the TLB's translation: that must go with the log. */
+static void test_a_page_is_mapped_again(void **state)
+{
+	set(1, MEMSLOT_DIRTY, SLOT, 8 * MIB);
+	assert_int_equal(map(SLOT, RAM, PAGE_SIZE, true), 0);
+	guest_writes[0] = SLOT;
+	assert_int_equal(guest_run(), 0);
+	assert_int_equal(map(SLOT, RAM, PAGE_SIZE, true), 0);
+	get_log();
+	assert_int_equal(log_count(), 1);
+	guest_writes[0] = SLOT;
+	assert_int_equal(guest_run(), 0);
+	get_log();
+	assert_int_equal(log_count(), 1);
+}
+
+/* The guest still writes at the slot's old place until it has left for the flush. */
+static void test_log_of_a_slot_that_moves(void **state)
+{
+	u64 late = SLOT + 3 * PAGE_SIZE;
+
+	set(1, MEMSLOT_DIRTY, SLOT, 8 * MIB);
+	assert_int_equal(memslot_set(&mem, 1, MEMSLOT_DIRTY, GPA(64 * MIB), 8 * MIB, HVA + SLOT),
+			 0);
+	dirty_log_written(&mem, &late, 1);
+	memslot_set_finish(&mem);
+	dirty_log_written(&mem, &late, 1); /* nobody's now */
+	get_log();
+	assert_int_equal(log_count(), 1);
+	assert_true(bitmap_test(log_words, 3));
+}
+
+/* A leaf that reaches over the border: only the logged slot's pages wait for a write. */
+static void test_log_beside_another_slot(void **state)
+{
+	set(3, 0, 4 * MIB, MIB);
+	set(4, 0, 5 * MIB, MIB);
+	assert_int_equal(map(4 * MIB, RAM, MIB, true), 0);
+	assert_int_equal(map(5 * MIB, RAM + MIB, MIB, true), 0);
+	assert_int_equal(leaf_size(4 * MIB), SIZE_2M);
+	set(3, MEMSLOT_DIRTY, 4 * MIB, MIB);
+	guest_writes[0] = 5 * MIB;
+	guest_writes[1] = 4 * MIB + PAGE_SIZE;
+	assert_true(guest_run() > 0);
+	assert_int_equal(dirty_log_get(&mem, 3, log_words, 32), 0);
+	assert_int_equal(log_words[0], 2);
+}
+
 static void test_pages_mapped_while_logged(void **state)
 {
 	set(1, MEMSLOT_DIRTY, SLOT, 8 * MIB);
 	assert_int_equal(map(SLOT, RAM, PAGE_SIZE, true), 0);
 	assert_int_equal(map(SLOT + PAGE_SIZE, RAM + PAGE_SIZE, PAGE_SIZE, false), 0);
 	guest_writes[0] = SLOT;
-	assert_int_equal(guest_run(), 1);
+	assert_int_equal(guest_run(), virt_features & VIRT_PML ? 0 : 1);
 	guest_writes[0] = SLOT + PAGE_SIZE; /* the driver gave no right to write */
 	assert_int_equal(guest_run(), ~0u);
 	guest_writes[0] = 0;
@@ -546,7 +681,15 @@ static void model_map(u64 first, u64 count, u64 frame)
 static void model_write(u64 page)
 {
 	u8 byte = (u8)page;
-	int error = guest_write(&mem, GPA(SLOT + page * PAGE_SIZE), &byte, 1, NULL);
+	int error;
+
+	if (random_below(2)) {
+		guest_writes[0] = SLOT + page * PAGE_SIZE;
+		error = guest_run() == ~0u ? -EFAULT : 0;
+		guest_writes[0] = 0;
+	} else {
+		error = guest_write(&mem, GPA(SLOT + page * PAGE_SIZE), &byte, 1, NULL);
+	}
 
 	assert_int_equal(error, model_frame[page] ? 0 : -EFAULT);
 	if (!error)
@@ -564,6 +707,7 @@ static void model_step(void)
 	count = MIN(count, PAGES - first);
 	switch (random_below(10)) {
 	case 0:
+		fake_tlb_flush_all(); /* test_frames_stay_until_the_flush is about it */
 		unmap(SLOT + first * PAGE_SIZE, count * PAGE_SIZE);
 		memset(&model_frame[first], 0, count * sizeof(model_frame[0]));
 		break;
@@ -613,10 +757,17 @@ static void test_model(void **state)
 	}
 	for (u64 i = 0; i < FRAMES; i++)
 		assert_int_equal(mappings(RAM + i * PAGE_SIZE), counts[i]);
+	fake_tlb_flush_all();
 	unmap(SLOT, 8 * MIB);
 	for (u64 i = 0; i < FRAMES; i++)
 		assert_int_equal(mappings(RAM + i * PAGE_SIZE), 0);
 }
+
+#define BOTH(test)                                                                                 \
+	cmocka_unit_test_setup(test, setup),                                                       \
+	{                                                                                          \
+#test "_pml", test, setup_pml, NULL, NULL                                          \
+	}
 
 int main(void)
 {
@@ -633,16 +784,21 @@ int main(void)
 		cmocka_unit_test_setup(test_whole_or_not_at_all, setup),
 		cmocka_unit_test_setup(test_ptr_is_cut_at_the_mapping, setup),
 		cmocka_unit_test_setup(test_identity, setup),
-		cmocka_unit_test_setup(test_log_by_root, setup),
+		BOTH(test_log_by_root),
+		cmocka_unit_test_setup(test_log_by_the_processor, setup_pml),
+		cmocka_unit_test_setup(test_the_processors_log_is_full, setup_pml),
+		cmocka_unit_test_setup(test_a_page_is_mapped_again, setup_pml),
+		cmocka_unit_test_setup(test_log_of_a_slot_that_moves, setup_pml),
+		cmocka_unit_test_setup(test_log_beside_another_slot, setup),
 		cmocka_unit_test_setup(test_log_by_the_guest, setup),
-		cmocka_unit_test_setup(test_pages_mapped_while_logged, setup),
-		cmocka_unit_test_setup(test_log_switched_off, setup),
-		cmocka_unit_test_setup(test_log_of_read_only_memory, setup),
-		cmocka_unit_test_setup(test_log_errors, setup),
-		cmocka_unit_test_setup(test_log_without_memory, setup),
-		cmocka_unit_test_setup(test_log_of_an_odd_slot, setup),
+		BOTH(test_pages_mapped_while_logged),
+		BOTH(test_log_switched_off),
+		BOTH(test_log_of_read_only_memory),
+		BOTH(test_log_errors),
+		BOTH(test_log_without_memory),
+		BOTH(test_log_of_an_odd_slot),
 		cmocka_unit_test_setup(test_frames_stay_until_the_flush, setup),
-		cmocka_unit_test_setup(test_model, setup),
+		BOTH(test_model),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

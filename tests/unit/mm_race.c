@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "lib/bitmap.h"
 #include "mm/guest_mem.h"
 #include "tests/unit/fake/fake.h"
 #include "tests/unit/fake/random.h"
@@ -265,11 +266,147 @@ static void test_lookups_beside_changes(void **state)
 	assert_true(misses > 100);
 }
 
+/* ---- a log beside writes: a migration ---- */
+
+#define LOGGED	512 /* pages */
+#define PASSES	3000
+#define AT_ONCE 16 /* writes of one run */
+
+static struct virt_vcpu vcpu;
+static u64 writer_seed;
+static u64 copied[LOGGED];
+
+static void writing_guest(struct virt_vcpu *v, struct vm_exit *e)
+{
+	hpa_t hpa;
+
+	e->reason = EXIT_INTR;
+	for (u32 i = 0; i < AT_ONCE; i++) {
+		u64 gpa = random_of(&writer_seed) % LOGGED * PAGE_SIZE;
+
+		if (!fake_guest_access(v, GPA(gpa), true, false, &hpa, e))
+			return;
+		__atomic_fetch_add((u64 *)phys_ptr(hpa), 1, __ATOMIC_RELAXED);
+	}
+}
+
+/* Runs the guest; now and then root writes for it. */
+static void *writer(void *unused)
+{
+	struct vm_exit e;
+
+	fake_cpu_set(1);
+	virt->load(&vcpu, this_cpu());
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		u64 length = 8, gpa = random_of(&writer_seed) % LOGGED * PAGE_SIZE, *word;
+
+		virt->run(&vcpu, &e);
+		dirty_log_written(&mem, vcpu.written, vcpu.written_count);
+		if (e.reason == EXIT_SLAT && !dirty_log_fault(&mem, e.slat.gpa))
+			__atomic_store_n(&complaint, "a fault that is not the log's",
+					 __ATOMIC_RELAXED);
+		word = guest_ptr(&mem, GPA(gpa), &length, true);
+		sched_yield();
+		if (word)
+			__atomic_fetch_add(word, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&passes[0], 1, __ATOMIC_SEQ_CST);
+	}
+	virt->put(&vcpu);
+	return NULL;
+}
+
+static void wait_for_writer(void)
+{
+	u32 before = __atomic_load_n(&passes[0], __ATOMIC_SEQ_CST);
+
+	while (__atomic_load_n(&passes[0], __ATOMIC_SEQ_CST) == before)
+		sched_yield();
+}
+
+static u64 word_of(u64 page)
+{
+	return __atomic_load_n((u64 *)phys_ptr(HPA(FAKE_GUEST + page * PAGE_SIZE)),
+			       __ATOMIC_RELAXED);
+}
+
+static u64 copy_what_is_dirty(void)
+{
+	static u64 words[LOGGED / 64];
+	u64 count = 0;
+
+	assert_int_equal(dirty_log_get(&mem, 0, words, sizeof(words)), 0);
+	if (!stop)
+		wait_for_writer();
+	for (u64 i = 0; i < LOGGED; i++) {
+		if (!bitmap_test(words, i))
+			continue;
+		copied[i] = word_of(i);
+		count++;
+	}
+	return count;
+}
+
+static void log_beside_writes(bool pml)
+{
+	static struct virt_ops ept_ops;
+	u64 dirty = 0, i;
+	pthread_t thread;
+
+	random_begin();
+	writer_seed = random_below(1u << 30);
+	fake_machine_init(2);
+	ept_ops = fake_virt_ops;
+	ept_ops.ept = true;
+	virt = &ept_ops;
+	if (pml)
+		virt_features |= VIRT_PML;
+	fake_run = writing_guest;
+	fake_pool(&pool, 512);
+	vm = (struct virt_vm){.kind = VIRT_CHILD};
+	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
+	assert_int_equal(virt->vm_init(&vm, &pool), 0);
+	assert_int_equal(virt->vcpu_init(&vcpu, &vm, &pool), 0);
+	virt->release(&vcpu);
+	place(0, 0, LOGGED * PAGE_SIZE);
+	assert_int_equal(guest_mem_map(&mem, GPA(0), HPA(FAKE_GUEST), LOGGED * PAGE_SIZE, true), 0);
+	stop = false;
+	complaint = NULL;
+	assert_int_equal(pthread_create(&thread, NULL, writer, NULL), 0);
+	wait_for_writer();
+	assert_int_equal(memslot_set(&mem, 0, MEMSLOT_DIRTY, GPA(0), LOGGED * PAGE_SIZE, HVA), 0);
+	wait_for_writer();
+	memslot_set_finish(&mem);
+	for (i = 0; i < LOGGED; i++)
+		copied[i] = word_of(i);
+	for (i = 0; i < PASSES && !complaint; i++)
+		dirty += copy_what_is_dirty();
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	dirty += copy_what_is_dirty();
+	if (complaint)
+		fail_msg("%s", complaint);
+	for (i = 0; i < LOGGED; i++)
+		assert_int_equal(copied[i], word_of(i));
+	assert_in_range(dirty, PASSES, PASSES * (LOGGED - 1));
+}
+
+static void test_log_beside_writes(void **state)
+{
+	log_beside_writes(false);
+}
+
+static void test_processors_log_beside_writes(void **state)
+{
+	log_beside_writes(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_slots_beside_changes),
 		cmocka_unit_test(test_lookups_beside_changes),
+		cmocka_unit_test(test_log_beside_writes),
+		cmocka_unit_test(test_processors_log_beside_writes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

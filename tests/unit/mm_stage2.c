@@ -274,7 +274,7 @@ static void test_bad_ranges(void **state)
 	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), PAGE_SIZE, S2_WRITE), -EINVAL);
 	assert_int_equal(stage2_map_same(&s2, GPA(0), HPA(0), PAGE_SIZE, S2_WRITE), -EINVAL);
 	assert_int_equal(tables_used(), 1);
-	expect_assert_failure(stage2_write_protect(&s2, GPA(1), PAGE_SIZE));
+	expect_assert_failure(stage2_log_writes(&s2, GPA(1), PAGE_SIZE));
 }
 
 static void test_split_keeps_the_rest(void **state)
@@ -460,9 +460,9 @@ static void test_generation_grows_when_something_is_lost(void **state)
 	GROWS(0, stage2_map_same(&s2, GPA(SIZE_1G), HPA(0), PAGE_SIZE, S2_READ));
 	GROWS(1, stage2_map_same(&s2, GPA(SIZE_1G), HPA(PAGE_SIZE), PAGE_SIZE, S2_READ));
 #undef GROWS
-	stage2_write_protect(&s2, GPA(0), SIZE_2M);
+	stage2_log_writes(&s2, GPA(0), SIZE_2M);
 	assert_int_equal(vm.slat_generation, g + 1);
-	stage2_write_protect(&s2, GPA(0), 2 * SIZE_1G);
+	stage2_log_writes(&s2, GPA(0), 2 * SIZE_1G);
 	assert_int_equal(vm.slat_generation, g + 1);
 }
 
@@ -505,7 +505,7 @@ static void test_write_protect_keeps_large_pages(void **state)
 {
 	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), SIZE_1G, RWX), 0);
 	assert_int_equal(stage2_map(&s2, GPA(SIZE_1G), HPA(SIZE_1G), 2 * PAGE_SIZE, RWX), 0);
-	stage2_write_protect(&s2, GPA(0), SIZE_1G + PAGE_SIZE);
+	stage2_log_writes(&s2, GPA(0), SIZE_1G + PAGE_SIZE);
 	assert_int_equal(maps_to(0, 0), SIZE_1G);
 	assert_int_equal(flags_at(0), RX);
 	assert_int_equal(flags_at(SIZE_1G), RX);
@@ -529,7 +529,7 @@ static void test_make_writable(void **state)
 	assert_int_equal(stage2_make_writable(&s2, GPA(SIZE_1G + 5), true), 0);
 	assert_int_equal(flags_at(SIZE_1G), logged | S2_WRITE);
 	assert_int_equal(maps_to(SIZE_1G, SIZE_1G), SIZE_1G);
-	stage2_write_protect(&s2, GPA(SIZE_1G), SIZE_1G);
+	stage2_log_writes(&s2, GPA(SIZE_1G), SIZE_1G);
 	while (pool_free_pages(&pool) > 1)
 		pool_alloc(&pool, 1);
 	assert_int_equal(stage2_make_writable(&s2, GPA(SIZE_1G), false), -ENOMEM);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Entries: translations and their tags, what load and put move, the preemption timer. */
+/* Entries: translations, tags, what load and put move, the preemption timer, the log of writes. */
 #include "tests/unit/vmx.h"
 
 #define NOW   0x1234567u
@@ -444,6 +444,123 @@ static void nmi_in_root(void **state)
 	assert_int_equal(cpu0.sleep_end, (u64)vmx_check_end);
 }
 
+/* ---- page-modification logging ---- */
+
+static u64 *guest_log; /* where the processor writes */
+
+static int setup_log(void **state)
+{
+	make_features();
+	virt_features |= VIRT_PML;
+	virt_check_entry = false;
+	make_vcpu(VIRT_CHILD);
+	vcpu.deadline = NO_DEADLINE;
+	vmx_load(&vcpu, &cpu0);
+	set_exit(VMX_EXTERNAL_INTR, 0);
+	return 0;
+}
+
+static void change_logs(u32 count)
+{
+	vm.dirty_logs = count;
+	vm.slat_generation++;
+}
+
+static bool log_on(void)
+{
+	bool on = entered_field(VMCS_CPU_CONTROLS2) & CPU2_PML;
+
+	assert_int_equal(entered_field(VMCS_EPTP), vm.slat_root.v | 6 | 3 << 3 | on << 6);
+	return on;
+}
+
+/* The processor logs `count` pages, from the index downwards. */
+static u32 pages_to_log;
+
+static void logging_guest(void)
+{
+	u16 index = field(VMCS_GUEST_PML_INDEX);
+
+	for (u32 i = 0; i < pages_to_log; i++) {
+		assert_in_range(index, 0, 511);
+		guest_log[index--] = (u64)i << PAGE_SHIFT;
+	}
+	put_field(VMCS_GUEST_PML_INDEX, index);
+}
+
+static void the_log_is_on_while_a_slot_needs_it(void **state)
+{
+	enter();
+	assert_false(log_on());
+	change_logs(1);
+	invepts = 0;
+	enter();
+	assert_true(log_on());
+	assert_int_equal(invepts, 1);
+	assert_int_equal(invept_eptp, entered_field(VMCS_EPTP));
+	assert_int_equal(entered_field(VMCS_GUEST_PML_INDEX), 511);
+	change_logs(2);
+	vmwrites = 0;
+	enter();
+	assert_true(log_on());
+	assert_int_equal(vmwrites, 0);
+	change_logs(0);
+	enter();
+	assert_false(log_on());
+}
+
+static void what_was_written_is_told(void **state)
+{
+	static const u32 counts[] = {1, 0, 3, 512, 511, 0, 512};
+
+	change_logs(1);
+	enter();
+	assert_int_equal(vcpu.written_count, 0);
+	guest_log = phys_ptr(HPA(entered_field(VMCS_PML_ADDRESS)));
+	guest = logging_guest;
+	for (u32 i = 0; i < ARRAY_SIZE(counts); i++) {
+		u64 seen = 0;
+
+		vcpu.written_count = 0;
+		pages_to_log = counts[i];
+		enter();
+		assert_int_equal(entered_field(VMCS_GUEST_PML_INDEX), 511);
+		assert_int_equal(vcpu.written_count, counts[i]);
+		for (u32 k = 0; k < counts[i]; k++)
+			seen += vcpu.written[k] >> PAGE_SHIFT;
+		assert_int_equal(seen, (u64)counts[i] * (counts[i] - 1) / 2);
+	}
+	set_exit(VMX_PML_FULL, 0);
+	assert_int_equal(enter()->reason, EXIT_PML_FULL);
+}
+
+static void a_vcpu_that_moves_takes_its_log_along(void **state)
+{
+	change_logs(1);
+	enter();
+	vmx_put(&vcpu);
+	vmx_release(&vcpu);
+	here = &cpu1;
+	vmx_load(&vcpu, &cpu1);
+	enter();
+	assert_true(log_on());
+	assert_int_equal(entered_field(VMCS_GUEST_PML_INDEX), 511);
+}
+
+static void switched_off_writes_are_not_logged(void **state)
+{
+	free_vcpu();
+	virt_features &= ~(u64)VIRT_PML;
+	make_vcpu(VIRT_CHILD);
+	vcpu.deadline = NO_DEADLINE;
+	vmx_load(&vcpu, &cpu0);
+	set_exit(VMX_EXTERNAL_INTR, 0);
+	change_logs(1);
+	enter();
+	assert_false(log_on());
+}
+
+#define LOG(f)	 cmocka_unit_test_setup_teardown(f, setup_log, teardown)
 #define RUN(f)	 cmocka_unit_test_setup_teardown(f, setup_run, teardown)
 #define TIMER(f) cmocka_unit_test_setup_teardown(f, setup_timer, teardown)
 
@@ -468,6 +585,10 @@ int main(void)
 		RUN(a_refused_instruction),
 		RUN(a_refused_guest_state),
 		RUN(nmi_in_root),
+		LOG(the_log_is_on_while_a_slot_needs_it),
+		LOG(what_was_written_is_told),
+		LOG(a_vcpu_that_moves_takes_its_log_along),
+		LOG(switched_off_writes_are_not_logged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

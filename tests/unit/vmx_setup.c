@@ -187,13 +187,9 @@ static void features(void **state)
 		u32 control;
 		u64 feature;
 	} second[] = {
-		{CPU2_TSC_SCALING, VIRT_TSC_SCALING},
-		{CPU2_PAUSE_LOOP, VIRT_PAUSE_FILTER},
-		{CPU2_PML, VIRT_PML},
-		{CPU2_INVPCID, VIRT_INVPCID},
-		{CPU2_RDTSCP, VIRT_RDTSCP},
-		{CPU2_XSAVES, VIRT_XSAVES},
-		{CPU2_USER_WAIT, VIRT_WAITPKG},
+		{CPU2_TSC_SCALING, VIRT_TSC_SCALING}, {CPU2_PAUSE_LOOP, VIRT_PAUSE_FILTER},
+		{CPU2_INVPCID, VIRT_INVPCID},	      {CPU2_RDTSCP, VIRT_RDTSCP},
+		{CPU2_XSAVES, VIRT_XSAVES},	      {CPU2_USER_WAIT, VIRT_WAITPKG},
 	};
 	u64 caps = fake_msr_get(MSR_VMX_EPT_VPID_CAP);
 	u64 vpid = EPT_CAP_INVVPID | EPT_CAP_INVVPID_ALL;
@@ -204,6 +200,13 @@ static void features(void **state)
 		allow(MSR_VMX_PROCBASED_CTLS2, 0, ept | second[i].control);
 		assert_int_equal(found_features(), VIRT_NEXT_RIP | second[i].feature);
 	}
+	/* The log of writes is one of dirty flags. */
+	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept | CPU2_PML);
+	assert_int_equal(found_features(), VIRT_NEXT_RIP);
+	fake_msr_set(MSR_VMX_EPT_VPID_CAP, caps | EPT_CAP_AD);
+	assert_int_equal(found_features(), VIRT_NEXT_RIP | VIRT_PML);
+	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept);
+	assert_int_equal(found_features(), VIRT_NEXT_RIP);
 	/* Without the way to flush all of them, tags are not used. */
 	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept | CPU2_VPID);
 	assert_int_equal(found_features(), VIRT_NEXT_RIP);

@@ -20,7 +20,8 @@ struct tlb_entry {
 	struct virt_vcpu *owner; /* NULL: free */
 	u32 cpu, asid;
 	u64 gpn, hpn;
-	bool write, exec;
+	bool write, exec, dirty;
+	u64 *leaf;
 	u64 tables[4]; /* table pages that the walk read: paging-structure caches hold them */
 };
 
@@ -167,6 +168,7 @@ static bool hardware_walk(const struct virt_vm *vm, u64 gpa, struct tlb_entry *t
 		if (ept) /* memory types 2, 3 and 7 are reserved */
 			assert_true(BIT(entry >> 3 & 7) & 0x73);
 		assert_int_equal(entry & MASK(51, 12) & (span - 1) & ~(ept ? 0 : BIT(12)), 0);
+		t->leaf = (u64 *)phys_ptr(HPA(table)) + (gpa >> shift & 511);
 		t->hpn = ((entry & MASK(51, 12) & ~(span - 1)) | (gpa & (span - 1))) >> PAGE_SHIFT;
 		return true;
 	}
@@ -205,16 +207,49 @@ static bool translate(struct virt_vcpu *v, u64 gpa, bool write, bool exec, hpa_t
 	return (!write || t->write) && (!exec || t->exec);
 }
 
+/*
+ * SDM vol. 3, "Page-Modification Logging": a write through a leaf without its dirty flag sets the
+ * flag and logs the page; the leaf is looked at again for that. False: the log is full.
+ */
+static bool log_write(struct virt_vcpu *v, u64 gpa, hpa_t *hpa, struct tlb_entry *walked, bool *hit)
+{
+	struct fake_vcpu *f = fake_vcpu(v);
+	struct tlb_entry *t = tlb_find(v, gpa >> PAGE_SHIFT);
+
+	if (!f->logging || t->dirty)
+		return true;
+	assert_true(virt->ept);
+	t->owner = NULL; /* walk again */
+	*hit = translate(v, gpa, true, false, hpa, walked);
+	if (!*hit)
+		return true;
+	t = tlb_find(v, gpa >> PAGE_SHIFT);
+	t->dirty = true;
+	if (__atomic_load_n(t->leaf, __ATOMIC_RELAXED) & BIT(9))
+		return true;
+	if (f->log_count == FAKE_LOG) {
+		t->dirty = false;
+		return false;
+	}
+	__atomic_fetch_or(t->leaf, BIT(9), __ATOMIC_SEQ_CST);
+	f->log[f->log_count++] = ALIGN_DOWN(gpa, PAGE_SIZE);
+	return true;
+}
+
 bool fake_guest_access(struct virt_vcpu *v, gpa_t gpa, bool write, bool exec, hpa_t *hpa,
 		       struct vm_exit *e)
 {
 	struct tlb_entry walked;
-	bool hit;
+	bool hit, logged = true;
 
 	assert_true(fake_vcpu(v)->in_guest);
 	pthread_mutex_lock(&lock);
 	hit = translate(v, gpa.v, write, exec, hpa, &walked);
+	if (hit && write)
+		logged = log_write(v, gpa.v, hpa, &walked, &hit);
 	pthread_mutex_unlock(&lock);
+	if (!logged && e)
+		e->reason = EXIT_PML_FULL;
 	if (!hit && e) {
 		e->reason = EXIT_SLAT;
 		e->slat.gpa = gpa;
@@ -222,7 +257,7 @@ bool fake_guest_access(struct virt_vcpu *v, gpa_t gpa, bool write, bool exec, hp
 		e->slat.exec = exec;
 		e->slat.present = walked.owner != NULL;
 	}
-	return hit;
+	return hit && logged;
 }
 
 void fake_guest_read(struct virt_vcpu *v, gpa_t gpa, void *out, u64 length)
@@ -374,6 +409,7 @@ static void fake_run_once(struct virt_vcpu *v, struct vm_exit *e)
 	    v->slat_generation_seen != __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE)) {
 		v->slat_generation_seen = v->vm->slat_generation;
 		v->flush = false;
+		f->logging = v->vm->dirty_logs && virt_features & VIRT_PML;
 		v->asid = asid_next++;
 		f->flushes++;
 	}
@@ -392,6 +428,9 @@ static void fake_run_once(struct virt_vcpu *v, struct vm_exit *e)
 	pthread_mutex_lock(&lock);
 	f->in_guest = false;
 	pthread_mutex_unlock(&lock);
+	v->written = f->log;
+	v->written_count = f->log_count;
+	f->log_count = 0;
 }
 
 static u64 fake_get(struct virt_vcpu *v, enum virt_reg reg)

@@ -55,6 +55,7 @@ void fake_msr_faults(u32 index, bool faults); /* rdmsr_safe and wrmsr_safe answe
 
 /* ---- backend.c ------------------------------------------------------------------------------- */
 #define FAKE_EVENTS 64
+#define FAKE_LOG    512
 
 struct fake_vcpu { /* behind v->hw */
 	u64 reg[VREG_COUNT];
@@ -66,6 +67,9 @@ struct fake_vcpu { /* behind v->hw */
 	u32 intercepts;
 	u32 entries, flushes, loads, dumps;
 	bool in_guest;
+	bool logging; /* VIRT_PML: the first write to a clean page goes to the log */
+	u32 log_count;
+	u64 log[FAKE_LOG];
 	struct cpu *active; /* as a VMCS: on which CPU; NULL: released */
 };
 
