@@ -288,6 +288,11 @@ test-quick: setup
 	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
 	tests/run --quick
 
+# Hours: each system case on each machine
+test-matrix: setup
+	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
+	tests/run --matrix
+
 check: $(B)/root.elf
 	scripts/check
 

@@ -40,6 +40,7 @@ class Case:
     forbid: list = dataclasses.field(default_factory=list)
     status: int = 0            # scripts/run's
     machines: tuple = ("qemu-svm",)
+    by_hand: tuple = ()        # machines of `make test-matrix` alone: long, or not settled there
     quick: bool = False        # on qemu-svm also in `make test-quick`
     alone: bool = False        # its program does not come back: no other shares its boot
 
@@ -111,6 +112,7 @@ BOCHS_SLOWER = 4
 SMOKE = ("qemu-svm", "bochs-vmx", "bochs-svm", "bochs-vmx:corei7_sandy_bridge_2600k",
          "bochs-vmx:tigerlake")
 BOTH = ("qemu-svm", "bochs-vmx")
+VMX = ("bochs-vmx",)
 
 def tour(*kinds):
     """Patterns for the lines that docs/tour.md quotes in blocks of these kinds; ... is anything."""
@@ -149,15 +151,15 @@ CASES += [
     Case("main job with every VMCB checked before entry", 400,
          linux_child("-m 512 -c 2", "keel.test=2,400,500") + ["--conf", "check=entry"],
          [r"SELFTEST passed", r"keelrun: guest status 0"], forbid=[r"check=entry:"],
-         machines=BOTH),
+         by_hand=VMX),
     Case("main job without optional hardware features", 300,
          linux_child("-m 512 -c 1", "keel.test=1,400,500") +
          ["--conf", "hw-off=next-rip,decode-assists,flush-by-asid,clean-bits,slat-1g,vpid,"
           "tpr-shadow,invpcid,rdtscp,xsaves,preemption-timer,pml,tsc-scaling,pause-filter"],
-         [r"SELFTEST passed", r"keelrun: guest status 0"], machines=BOTH),
+         [r"SELFTEST passed", r"keelrun: guest status 0"], by_hand=VMX),
     Case("Linux in a child, 8 vCPUs on 2 CPUs", 400,
          linux_child("-m 512 -c 8", "keel.test=8,400,100"),
-         [r"8 vCPUs on 2 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"], machines=BOTH),
+         [r"8 vCPUs on 2 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"], by_hand=VMX),
     Case("Linux in a child, memory above 4 GiB", 400,
          linux_child("-m 4600 -c 1", "keel.test=1,4000,100") + ["--memory", "6144"],
          [r"4600 MiB", r"SELFTEST passed", r"keelrun: guest status 0"]),
@@ -165,20 +167,21 @@ CASES += [
          [r"keel: launched: 2 CPUs", r"Keel guest: Linux", r"SELFTEST passed", r"HOTPLUG passed"],
          forbid=[r"HOTPLUG failed"], machines=BOTH, quick=True),
     Case("bare-metal guests", 240, efi("kvm/guests.efi"),
-         [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], machines=SMOKE, quick=True),
+         [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], machines=BOTH, by_hand=SMOKE[2:], quick=True),
     Case("bare-metal guests, every VMCB checked", 400,
          efi("kvm/guests.efi", "", "--conf", "check=entry"),
-         [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", r"check=entry:"], machines=BOTH),
+         [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", r"check=entry:"], by_hand=VMX),
     Case("two children, one killed 50 times", 400, efi("kvm/uefi/load.efi", "kill"),
          [r"50 kills", r"LOAD passed"], machines=BOTH),
+    # Bochs 2.7 on VMX does not end the run of a child that was entered with IF clear and stays so
+    # when an external interrupt comes: the next two stand still there.
     Case("eight children share two CPUs", 240, efi("kvm/uefi/load.efi", "share"),
-         [r"LOAD passed"], machines=BOTH),
+         [r"LOAD passed"]),
     Case("a child with interrupts off delays others by a slice", 240,
-         efi("kvm/uefi/load.efi", "gap", "--smp", "1", "--icount"), [r"LOAD passed"],
-         machines=BOTH),
+         efi("kvm/uefi/load.efi", "gap", "--smp", "1", "--icount"), [r"LOAD passed"]),
     Case("a child's timer is on time", 240,
          efi("kvm/uefi/load.efi", "late", "--smp", "1", "--icount"), [r"LOAD passed"],
-         machines=BOTH),
+         by_hand=VMX),
     Case("KVM sample: real-mode adder", 120, efi("kvm/adder.efi"), [r"adder.efi ended$"],
          machines=BOTH),
     Case("KVM sample: flat 32-bit, irqchip, console port", 120, efi("kvm/flat32.efi"),
@@ -199,7 +202,7 @@ CASES += [
     Case("a triple fault of the management guest prints the last exits", 120,
          efi("kvm/uefi/trace.efi", "triple", "--conf", "serial=0x3f8"),
          [r"triple fault: the machine is reset", r"VMC[BS] at ", r"keel: the last exits",
-          r"vm 0 vcpu 0 triple fault"], status=1, machines=BOTH, alone=True),
+          r"vm 0 vcpu 0 triple fault"], status=1, by_hand=VMX, alone=True),
     Case("check reports on the machine and launches nothing", 60,
          ["--conf", "check=machine", "--conf", "after=poweroff"],
          [r"nothing is launched", r"^RAM: \d+ MiB", r"^Keel would reserve \d+ KiB",
@@ -219,7 +222,7 @@ CASES += [
          tour("svm", "both") + [r"hello64.efi ended"], quick=True),
     Case("log=teach says what the tour quotes, Intel", 60,
          efi("kvm/hello64.efi", "", "--conf", "log=teach", "--conf", "serial=0x3f8"),
-         tour("vmx", "both") + [r"hello64.efi ended"], machines=("bochs-vmx",)),
+         tour("vmx", "both") + [r"hello64.efi ended"], machines=VMX),
     Case("a launch that fails on one CPU leaves the firmware as it was", 120,
          efi("kvm/hello64.efi", "", "--conf", "test=launch-fail"),
          [r"keel: the launch failed", r"keel: starting /hello64.efi",
@@ -229,7 +232,7 @@ CASES += [
     Case("no VMX: says why, and chain-loads all the same", 60,
          efi("kvm/hello64.efi", "", "--lack", "virtualisation"),
          [r"keel: cannot run here: .*VMX", r"keel: starting /hello64.efi"], status=1,
-         machines=("bochs-vmx",)),
+         machines=VMX),
     Case("no nested paging: says why, and stops when told to", 60,
          ["--lack", "nested-paging", "--conf", "on-fail=stop", "--timeout", "40"],
          [r"keel: cannot run here: .*(nested paging|EPT|VMX)", r"on-fail=stop"], status=3),
@@ -246,8 +249,8 @@ CASES += [
          [r"keelrun: .*frobnicate", r"ended with EFI error"], status=1, machines=BOTH),
     Case("one CPU", 200, linux_child("-m 256 -c 1", "keel.test=1,200,100") + ["--smp", "1"],
          [r"keel: launched: 1 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"],
-         machines=BOTH),
+         by_hand=VMX),
     Case("four CPUs", 300, linux_child("-m 512 -c 4", "keel.test=4,400,100") + ["--smp", "4"],
          [r"keel: launched: 4 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"],
-         machines=BOTH),
+         by_hand=VMX),
 ]

@@ -127,9 +127,12 @@ static void take_timer(struct processor *cpu)
 	cpu->firmware_count = apic_read(cpu, APIC_INITIAL_COUNT);
 	cpu->firmware_spurious = apic_read(cpu, APIC_SPURIOUS);
 	cpu->timer = NO_DEADLINE;
-	/* After INIT the APIC is disabled by software and takes no fixed interrupt. */
-	if (!(cpu->firmware_spurious & SPURIOUS_ENABLED))
-		apic_write(cpu, APIC_SPURIOUS, SPURIOUS_ENABLED | VECTOR_SPURIOUS);
+	/*
+	 * After INIT the APIC is disabled by software and takes no fixed interrupt. Firmware that
+	 * has enabled it mostly has no handler for its spurious vector.
+	 */
+	apic_write(cpu, APIC_SPURIOUS,
+		   (cpu->firmware_spurious & ~0xffu) | SPURIOUS_ENABLED | VECTOR_SPURIOUS);
 	apic_write(cpu, APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
 	apic_write(cpu, APIC_DIVIDE, DIVIDE_BY_1);
 	if (!apic_per_tsc)
