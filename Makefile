@@ -262,7 +262,7 @@ $(B)/keel.img: scripts/mkimage $(B)/keel.efi $(B)/keelrun.efi $(B)/keel.conf $(K
 MACHINE ?= qemu-svm
 ON_TERMINAL := $(shell test -t 0 && echo yes)
 
-.PHONY: setup run test test-quick check loc mutate mutate-unit coverage bench help clean
+.PHONY: setup run test test-quick test-matrix check loc mutate mutate-unit coverage bench help clean
 setup:
 	@scripts/setup --quiet
 
