@@ -326,7 +326,7 @@ clean:
 help:
 	@echo "make              keel.efi, keelrun.efi, keel.img in build/"
 	@echo "make run          the main job: Keel, and Debian's Linux in a child (MACHINE=qemu-svm)"
-	@echo "make test         test-quick: the short part;: mutations and the longest cases, too"
+	@echo "make test         everything; test-quick: the short part; test-matrix: all machines, by hand"
 	@echo "make check loc    the tree's own rules; lines of code"
 	@echo "make bench        instructions per exit"
 	@echo "make coverage     branch coverage of the unit tests"
