@@ -80,7 +80,7 @@ def launch(machine, limit, arguments, work):
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
                        timeout=limit + 60)
     text = log.read_text(errors="replace") if log.exists() else ""
-    return p.returncode, text + p.stdout.decode(errors="replace")
+    return p.returncode, text + "\n" + p.stdout.decode(errors="replace")
 
 
 def run(cases, machine, work):
@@ -147,7 +147,7 @@ def uki(*more):
 
 CASES += [
     Case("main job: Linux in a child, 2 vCPUs, self-test", 240, [], MAIN_JOB,
-         machines=BOTH, quick=True),
+         by_hand=VMX, quick=True),
     Case("main job with every VMCB checked before entry", 400,
          linux_child("-m 512 -c 2", "keel.test=2,400,500") + ["--conf", "check=entry"],
          [r"SELFTEST passed", r"keelrun: guest status 0"], forbid=[r"check=entry:"],
