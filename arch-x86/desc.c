@@ -39,12 +39,12 @@ static u8 vector_ist(u32 vector)
 static void fill_idt(void)
 {
 	for (u32 i = 0; i < VECTORS; i++) {
-		u64 stub = (u64)exception_stubs + i * EXCEPTION_STUB_SIZE;
+		u64 entry = (u64)exception_entries + i * EXCEPTION_ENTRY_SIZE;
 
 		idt[i] = (struct gate){
-			.offset_low = stub,
-			.offset_middle = stub >> 16,
-			.offset_high = stub >> 32,
+			.offset_low = entry,
+			.offset_middle = entry >> 16,
+			.offset_high = entry >> 32,
 			.selector = ROOT_CS,
 			.ist = vector_ist(i),
 			.type = GATE_INTERRUPT,

@@ -6,12 +6,12 @@ section .text
 
 extern exception_handler
 
-; One stub a vector, EXCEPTION_STUB_SIZE apart: an error code where the processor pushes none.
+; One entry a vector, EXCEPTION_ENTRY_SIZE apart: an error code where the processor pushes none.
 %define WITH_ERROR (1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30)
 
 align 16
-global exception_stubs
-exception_stubs:
+global exception_entries
+exception_entries:
 %assign vector 0
 %rep 32
 	align 16

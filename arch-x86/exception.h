@@ -14,9 +14,9 @@ struct exception_fixup {
 	u64 at, target; /* #GP at `at` goes on at `target` */
 };
 
-#define EXCEPTION_STUB_SIZE 16
+#define EXCEPTION_ENTRY_SIZE 16
 
-extern const char exception_stubs[];
+extern const char exception_entries[];
 extern const struct exception_fixup exception_fixups[], exception_fixups_end[];
 
 void exception_handler(struct exception_frame *frame);

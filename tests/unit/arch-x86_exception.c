@@ -17,7 +17,7 @@
 #include "tests/unit/fake/fake.h"
 
 /* What exception.asm, panic.c and reset.c have. */
-const char exception_stubs[32 * EXCEPTION_STUB_SIZE];
+const char exception_entries[32 * EXCEPTION_ENTRY_SIZE];
 const struct exception_fixup exception_fixups[] = {{0x1000, 0x2000}, {0x1100, 0x2100}};
 
 /*

@@ -142,7 +142,7 @@ void thread_end(void) __attribute__((noreturn));
 /* ---- switch.asm ---- */
 /* Saves the callee's registers and RSP into *save and goes on at rsp, saved by another call. */
 void context_switch(u64 *save, u64 rsp);
-extern const u64 interrupt_stubs[256];
+extern const u64 interrupt_entries[256];
 
 /* ---- processor.c ---- */
 /* Takes all CPUs: interrupt tables, timers, an idle loop on each application processor. */

@@ -50,16 +50,16 @@ static void cpuid(u32 leaf, u32 out[4])
 
 static void set_gate(struct gate *idt, u32 vector)
 {
-	u64 stub = interrupt_stubs[vector];
+	u64 entry = interrupt_entries[vector];
 	u16 cs;
 
 	__asm__("mov %%cs, %0" : "=r"(cs));
 	idt[vector] = (struct gate){
-		.offset_low = (u16)stub,
+		.offset_low = (u16)entry,
 		.selector = cs,
 		.type = 0x8e /* present, 64-bit interrupt */,
-		.offset_middle = (u16)(stub >> 16),
-		.offset_high = (u32)(stub >> 32),
+		.offset_middle = (u16)(entry >> 16),
+		.offset_high = (u32)(entry >> 32),
 	};
 }
 

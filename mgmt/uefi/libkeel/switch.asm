@@ -37,7 +37,7 @@ extern interrupt_handle:function hidden
 ; A gate for every vector; where the processor pushes no error code, a zero stands for it.
 %assign vector 0
 %rep 256
-stub_ %+ vector:
+entry_ %+ vector:
 %if vector = 8 || (vector >= 10 && vector <= 14) || vector = 17 || vector = 21 || vector = 29 || vector = 30
 %else
 	push 0
@@ -94,11 +94,11 @@ interrupt_common:
 
 section .data
 align 8
-global interrupt_stubs:data hidden
-interrupt_stubs:
+global interrupt_entries:data hidden
+interrupt_entries:
 %assign vector 0
 %rep 256
-	dq stub_ %+ vector
+	dq entry_ %+ vector
 %assign vector vector + 1
 %endrep
 
