@@ -321,6 +321,96 @@ static void hypercalls(void **state)
 	assert_int_equal(events_delivered(), 0);
 }
 
+static struct vm_exit undefined(u64 rip, const char *bytes, u32 count)
+{
+	memcpy(guest_at(rip), bytes, count);
+	vcpu->v.rip = rip;
+	return (struct vm_exit){.reason = EXIT_EXCEPTION, .exception = {.vector = VECTOR_UD}};
+}
+
+/* VMCALL and VMMCALL are both answered, whichever the processor has. */
+static void the_other_vendors_hypercall(void **state)
+{
+	static const char *const insns[] = {"\x0f\x01\xc1", "\x0f\x01\xd9"};
+
+	assert_true(fake_vcpu(&vcpu->v)->intercepts & INTERCEPT_UD);
+	assert_false(fake_vcpu(&cpus[0]->management->v)->intercepts & INTERCEPT_UD);
+	for (u32 i = 0; i < ARRAY_SIZE(insns); i++) {
+		mode_flat();
+		vcpu->v.gpr[GPR_RAX] = 0xdeadbeef00000001;
+		run_exit(undefined(CODE, insns[i], 3));
+		assert_int_equal(vcpu->v.gpr[GPR_RAX], 0);
+		assert_int_equal(vcpu->v.rip, CODE + 3);
+		vcpu->v.gpr[GPR_RAX] = 99;
+		run_exit(undefined(CODE, insns[i], 3));
+		assert_int_equal(vcpu->v.gpr[GPR_RAX], (u32)-1000);
+		mode_cpl(3);
+		vcpu->v.gpr[GPR_RAX] = 1;
+		run_exit(undefined(CODE, insns[i], 3));
+		assert_int_equal(vcpu->v.gpr[GPR_RAX], (u32)-1);
+		mode_long();
+		vcpu->v.gpr[GPR_RAX] = 99;
+		run_exit(undefined(0x1ffe, insns[i], 3)); /* across a page */
+		assert_int_equal(vcpu->v.gpr[GPR_RAX], -1000ull);
+		assert_int_equal(vcpu->v.rip, 0x2001);
+	}
+	assert_int_equal(events_delivered(), 0);
+}
+
+static void other_undefined_instructions_fault(void **state)
+{
+	static const char insns[][4] = {
+		"\x0f\x0b\x01\xc1", /* UD2 */
+		"\x0f\x01\xc2",	    /* VMLAUNCH, and VMRUN */
+		"\x0f\x01\xd8",	    "\x0f\x02\xc1",	"\x0e\x01\xc1",
+		"\x66\x0f\x01\xc1", "\xf2\x0f\x01\xd9", /* as the manuals say: without a prefix */
+		"\xf3\x0f\x01\xc1", "\xf0\x0f\x01\xd9",
+	};
+	u64 *pt = guest_at(TABLES + 0x3000);
+
+	mode_long();
+	vcpu->v.gpr[GPR_RAX] = 1;
+	for (u32 i = 0; i < ARRAY_SIZE(insns); i++) {
+		run_exit(undefined(CODE, insns[i], 4));
+		assert_exception(VECTOR_UD);
+		assert_int_equal(events_delivered(), i + 1);
+		assert_int_equal(vcpu->v.rip, CODE);
+	}
+	/* PUSH ES is whole: nothing is read behind it. */
+	pt[2] = 0;
+	run_exit(undefined(0x1fff, "\x06", 1));
+	assert_exception(VECTOR_UD);
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 1);
+}
+
+static void an_undefined_instruction_that_cannot_be_read(void **state)
+{
+	u64 *pt = guest_at(TABLES + 0x3000);
+	struct vm_exit e;
+
+	mode_long();
+	pt[2] = 0;
+	run_exit(undefined(0x1ffe, "\x0f\x01", 2));
+	assert_exception(VECTOR_PF);
+	assert_int_equal(reg(VREG_CR2), 0x2000);
+	assert_int_equal(vcpu->v.rip, 0x1ffe);
+	mode_flat();
+	assert_int_equal(memslot_set(&machine_vm->mem, 1, 0, GPA(0x800000), 0x10000, 0x5000000), 0);
+	memslot_set_finish(&machine_vm->mem);
+	e = undefined(CODE, "", 0);
+	vcpu->v.rip = 0x801000;
+	fake_push_exit(&e);
+	assert_int_equal(run(), RUN_FAULT);
+	assert_int_equal(vcpu->exit.memory.gpa.v, 0x801000);
+	vcpu->v.rip = 0xd0000000;
+	fake_push_exit(&e);
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->exit.reason, USER_INTERNAL_ERROR);
+	assert_int_equal(vcpu->exit.internal.suberror, INTERNAL_EMULATION);
+	assert_int_equal(vcpu->exit.internal.data[0], 0);
+	assert_int_equal(events_delivered(), 1);
+}
+
 static void rip_wraps_as_the_mode_demands(void **state)
 {
 	vcpu->v.rip = 0xfffffffe;
@@ -1051,6 +1141,9 @@ int main(void)
 		cmocka_unit_test_setup(the_time_stamp_counter, setup),
 		cmocka_unit_test_setup(forbidden_instructions_fault, setup),
 		cmocka_unit_test_setup(hypercalls, setup),
+		cmocka_unit_test_setup(the_other_vendors_hypercall, setup),
+		cmocka_unit_test_setup(other_undefined_instructions_fault, setup),
+		cmocka_unit_test_setup(an_undefined_instruction_that_cannot_be_read, setup),
 		cmocka_unit_test_setup(rip_wraps_as_the_mode_demands, setup),
 		cmocka_unit_test_setup(each_skip_at_the_edge_of_the_hole, setup),
 		cmocka_unit_test_setup(a_stepping_guest_gets_its_trap, setup),
