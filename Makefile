@@ -9,7 +9,7 @@ CWARN   := -Wall -Wextra -Werror -Wshadow -Wvla -Wmissing-prototypes -Wno-unused
 CCOMMON := -std=gnu11 -O2 -g -I. $(CWARN) -MMD -MP
 
 .PHONY: all
-all: $(B)/keel.efi $(B)/keelrun.efi $(B)/system/bochs-acpi.efi $(B)/keel.img
+all: $(B)/keel.efi $(B)/keelrun.efi $(B)/system/bochs-acpi.efi $(B)/keel.img $(B)/linux/keel.ko
 
 # ---- the root image: everything that runs in root mode --------------------------------------
 ROOT_CFLAGS := $(CCOMMON) -ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
@@ -193,6 +193,18 @@ $(B)/kvm/%: tests/kvm/%.c
 	@mkdir -p $(@D)
 	$(CC) -O2 -static -Wall -I$(B) $< -o $@
 
+# ---- mgmt/linux: keel.ko, built in a copy of its folder with the headers of the kernel that is fetched ----
+KEEL_KO := $(wildcard mgmt/linux/*.c mgmt/linux/*.h) mgmt/linux/Kbuild
+
+$(B)/linux/keel.ko: $(KEEL_KO) kvm/abi.h $(B)/cache/kernel/vmlinuz
+	scripts/setup --quiet
+	scripts/fetch-kernel $(B)/cache/kernel
+	@mkdir -p $(@D)
+	cp $(KEEL_KO) $(@D)
+	$(MAKE) -s -C /usr/src/linux-headers-$$(ls $(B)/cache/kernel/root/lib/modules) M=$(abspath $(@D)) \
+		modules >/dev/null
+	strip --strip-debug $@
+
 .PHONY: libkeel kvm-clients
 libkeel: $(LIBKEEL_OBJS)
 kvm-clients: $(KVM_CLIENTS:%=$(B)/kvm/%.efi)
@@ -276,7 +288,7 @@ else
 	scripts/run --machine $(MACHINE) --timeout 300
 endif
 
-TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) \
+TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) $(KVM_CLIENTS:%=$(B)/kvm/%) \
 	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c)) \
 	$(B)/system/batch.efi
 

@@ -31,14 +31,20 @@ class Program(typing.NamedTuple):
                 "--conf", "after=poweroff", *self.more]
 
 
+class Linux(typing.NamedTuple):
+    """A command in Debian's Linux, the management guest: scripts/mgmt-linux."""
+    command: str
+    more: tuple = ()    # of scripts/mgmt-linux's arguments
+
+
 @dataclasses.dataclass
 class Case:
     name: str
     limit: int                 # seconds
-    what: typing.Union[list, Program]  # list: scripts/run's arguments
+    what: typing.Union[list, Program, Linux]  # list: scripts/run's arguments
     expect: list = dataclasses.field(default_factory=list)  # regular expressions, in order
     forbid: list = dataclasses.field(default_factory=list)
-    status: int = 0            # scripts/run's
+    status: int = 0            # scripts/run's or scripts/mgmt-linux's
     machines: tuple = ("qemu-svm",)
     by_hand: tuple = ()        # machines of `make test-matrix` alone: long, or not settled there
     quick: bool = False        # on qemu-svm also in `make test-quick`
@@ -51,7 +57,7 @@ class Case:
     def boot(self, machine):
         """Cases of the same value share a boot: programs with the same options for scripts/run,
         where a boot is slow."""
-        if machine.startswith("qemu") or self.alone or isinstance(self.what, list):
+        if machine.startswith("qemu") or self.alone or not isinstance(self.what, Program):
             return machine, self.name
         return machine, self.what.more
 
@@ -71,11 +77,14 @@ class Case:
         return None
 
 
-def launch(machine, limit, arguments, work):
+def launch(machine, limit, what, work):
     """(exit status, log)"""
     log = work / "log"
-    command = [ROOT / "scripts/run", "--machine", machine, "--timeout", str(limit),
-               "--log", log, "--quiet", *arguments]
+    command = ["--machine", machine, "--timeout", str(limit), "--log", log]
+    if isinstance(what, Linux):
+        command = [ROOT / "scripts/mgmt-linux", *command, "--exec", what.command, *what.more]
+    else:
+        command = [ROOT / "scripts/run", *command, "--quiet", *what]
     p = subprocess.run([str(c) for c in command], cwd=ROOT, stdin=subprocess.DEVNULL,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
                        timeout=limit + 60)
@@ -89,7 +98,7 @@ def run(cases, machine, work):
     if len(cases) == 1:
         what = cases[0].what
         status, text = launch(machine, limit,
-                              what if isinstance(what, list) else what.arguments(), work)
+                              what.arguments() if isinstance(what, Program) else what, work)
         yield cases[0], cases[0].judge(text, status), text
         return
     programs = [case.what for case in cases]
@@ -166,6 +175,10 @@ CASES += [
     Case("Linux as the management guest, CPU offline and online", 240, uki(),
          [r"keel: launched: 2 CPUs", r"Keel guest: Linux", r"SELFTEST passed", r"HOTPLUG passed"],
          forbid=[r"HOTPLUG failed"], machines=BOTH, quick=True),
+    Case("Linux's /dev/kvm from keel.ko: the KVM samples", 120,
+         Linux("adder && flat32 && hello64 && rmmod keel && echo unloaded"),
+         [r"adder: passed", r"flat32: passed", r"Hello from long mode!", r"hello64: passed",
+          r"^unloaded"], forbid=[r"\bWARNING:|\bBUG:|Call Trace"], quick=True),
     Case("bare-metal guests", 240, efi("kvm/guests.efi"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], machines=BOTH, by_hand=SMOKE[2:], quick=True),
     Case("bare-metal guests, every VMCB checked", 400,

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * Pages for Keel: donated in two phases (docs/hypercalls.md, "Donation"), charged to the VMM's
+ * memory cgroup, and freed once Keel has given them back zeroed and every CPU has flushed.
+ */
+#include "keel.h"
+#include <linux/gfp.h>
+#include <linux/sched/signal.h>
+#include <linux/smp.h>
+
+#define BLOCK_ORDER 9			      /* 2 MiB: Keel splits no large page then */
+#define MOST_PAGES  (1ull << (MAX_ORDER - 1)) /* of one allocation */
+
+static void sync_cpu(void *unused)
+{
+	hypercall_system(KEEL_SYNC, 0, 0, 0);
+}
+
+void keel_sync(void)
+{
+	on_each_cpu(sync_cpu, NULL, 1);
+}
+
+static struct page *allocate(u64 pages, unsigned int *order)
+{
+	unsigned int least = get_order(pages << PAGE_SHIFT);
+	struct page *page;
+
+	for (*order = max(least, BLOCK_ORDER + 0u);; --*order) {
+		gfp_t more = *order == least ? 0 : __GFP_NORETRY;
+
+		page = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_NOWARN | more, *order);
+		if (page || *order == least)
+			return page;
+	}
+}
+
+int keel_donate(u64 pages, struct keel_range *range)
+{
+	struct keel_result r;
+
+	range->page = allocate(pages, &range->order);
+	if (!range->page)
+		return -ENOMEM;
+	r = hypercall_system(KEEL_DONATE, page_to_phys(range->page), 0, 1ull << range->order);
+	if (r.value < 0) {
+		__free_pages(range->page, range->order);
+		return r.value;
+	}
+	keel_sync();
+	if (hypercall_system(KEEL_DONATED, r.value, 0, 0).value == 1)
+		return 0;
+	/* A CPU that Linux does not run may still hold the old translation. */
+	pr_err("keel: a CPU is offline: %u KiB stay donated\n", 4u << range->order);
+	return -EIO;
+}
+
+static void free_range(const struct keel_range *range)
+{
+	__free_pages(range->page, range->order);
+}
+
+void keel_reclaim(const struct keel_range *range)
+{
+	if (hypercall_system(KEEL_RECLAIM, page_to_phys(range->page), 0, 1ull << range->order)
+		    .value < 0) {
+		pr_err("keel: donated pages do not come back\n");
+		return;
+	}
+	keel_sync();
+	free_range(range);
+}
+
+int vm_grow(struct keel_vm *vm, u64 pages)
+{
+	struct keel_range range;
+	int error = -ENOSPC;
+
+	mutex_lock(&vm->pool_lock);
+	if (vm->range_count == KEEL_RANGES)
+		goto out;
+	error = keel_donate(min(pages, MOST_PAGES), &range);
+	if (error)
+		goto out;
+	error = hypercall(vm->handle, KEEL_ADD_POOL, page_to_phys(range.page), 0,
+			  1ull << range.order)
+			.value;
+	if (error)
+		keel_reclaim(&range);
+	else
+		vm->ranges[vm->range_count++] = range;
+out:
+	mutex_unlock(&vm->pool_lock);
+	return error;
+}
+
+void vm_take_back(struct keel_vm *vm)
+{
+	s64 result;
+
+	while ((result = hypercall(vm->handle, KEEL_DESTROY, 0, 0, 0).value) == -EAGAIN)
+		cond_resched();
+	while (!result && hypercall(vm->handle, KEEL_TAKE_BACK, 0, 0, 0).value == 1)
+		cond_resched();
+	if (WARN_ON_ONCE(result))
+		return;
+	keel_sync();
+	while (vm->range_count)
+		free_range(&vm->ranges[--vm->range_count]);
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * keel.ko: /dev/kvm over Keel's hypercalls. Keel checks and executes KVM's requests; this driver
+ * has what only Linux can do: file descriptors, the VMM's memory, sleeping, waking.
+ *
+ * Locks, outermost first: vm->pit_lock, vcpu->mutex, vm->slots_lock, vm->pool_lock; then
+ * vm->map_lock, a spinlock that the mmu notifier takes.
+ */
+#pragma once
+
+#include "hypercall.h"
+#include <linux/hrtimer.h>
+#include <linux/interval_tree.h>
+#include <linux/kvm.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/rwsem.h>
+#include <linux/signal_types.h>
+#include <linux/wait.h>
+#include <asm/io.h>
+
+#define KEEL_VCPUS     64 /* Keel's own limit: one word of wake bits */
+#define KEEL_RANGES    64 /* donations of one VM at most */
+#define KEEL_RUN_PAGES 3  /* kvm_run, port data, the coalesced ring */
+
+struct keel_vm;
+
+struct keel_vcpu {
+	struct keel_vm *vm;
+	u64 handle;
+	struct mutex mutex; /* one request at a time, as on Linux's KVM */
+	struct kvm_run *run;
+	wait_queue_head_t wait;
+	bool woken;	      /* Keel has work for it */
+	struct hrtimer timer; /* the guest's deadline while it runs */
+	u64 armed;	      /* the TSC at which the timer fires; ~0: it is not set */
+	sigset_t sigset;      /* KVM_SET_SIGNAL_MASK */
+	bool sigset_active;
+};
+
+struct keel_slot {
+	struct list_head list;
+	struct interval_tree_node hva; /* first and last user address */
+	u64 gpa, size;
+	u32 id, flags;
+};
+
+/* Pages that Keel has from us. */
+struct keel_range {
+	struct page *page;
+	unsigned int order;
+};
+
+struct keel_vm {
+	u64 handle;
+	struct mm_struct *mm;
+	refcount_t users;	      /* its file, and those of its vCPUs */
+	struct rw_semaphore pit_lock; /* written while Keel takes every vCPU for itself */
+
+	struct mutex vcpus_lock;
+	u32 vcpu_count;
+	struct keel_vcpu *vcpus[KEEL_VCPUS]; /* in the order of creation, as Keel's wake bits */
+
+	struct mutex pool_lock;
+	u32 range_count;
+	struct keel_range ranges[KEEL_RANGES];
+
+	struct mutex slots_lock; /* held by who changes slots */
+	struct mmu_notifier notifier;
+	spinlock_t map_lock; /* slots, sequence, invalidating, map; held over each KEEL_MAP and
+				UNMAP */
+	struct list_head slots;
+	struct rb_root_cached hvas;
+	unsigned long sequence; /* grows when an invalidation ends */
+	u32 invalidating;
+	struct keel_map map; /* a hypercall's argument */
+};
+
+extern struct keel_info keel_info;
+
+/* module.c */
+struct kvm_vcpu;
+extern struct kvm_vcpu *keel_no_vcpu;
+long keel_check_extension(unsigned long capability);
+
+/* donate.c: pages leave this system for a VM, and come back. */
+/* Each CPU makes a hypercall, and so flushes what it knew of donated and returned pages. */
+void keel_sync(void);
+/* At least `pages`, contiguous. -ENOMEM; -EIO: they are lost, since a CPU does not answer. */
+int keel_donate(u64 pages, struct keel_range *range);
+/* Donated pages that no VM took. */
+void keel_reclaim(const struct keel_range *range);
+/* The VM's pool gets so many pages, or as many as one allocation can have. -ENOMEM, -ENOSPC. */
+int vm_grow(struct keel_vm *vm, u64 pages);
+/* Ends the VM in Keel and frees its pages. No vCPU runs any more. */
+void vm_take_back(struct keel_vm *vm);
+
+/* ioctl.c */
+/* Wakes the vCPUs for which Keel has work. Any context. */
+void vm_take_wakes(struct keel_vm *vm);
+/* A request on the VM or one of its vCPUs: wakes, and grows or calls again where Keel asks for
+ * that. handle: the VM's or a vCPU's. -EINTR: a fatal signal. */
+struct keel_result vm_call(struct keel_vm *vm, u64 handle, u32 request, u64 argument, u64 bytes,
+			   u64 extra);
+/* KVM's requests that only pass through. vm: NULL for the system. unknown: the errno of others. */
+long keel_pass(struct keel_vm *vm, u64 handle, u32 request, unsigned long arg, long unknown);
+
+/* memory.c */
+int memory_init(struct keel_vm *vm);
+void memory_end(struct keel_vm *vm);
+int memory_set_region(struct keel_vm *vm, const void __user *arg);
+int memory_dirty_log(struct keel_vm *vm, const void __user *arg);
+/* Maps the page that a vCPU needs. 0: run again. -EFAULT: the VMM has none. */
+int memory_fault(struct keel_vm *vm, u64 gpa, bool write);
+
+/* vm.c */
+int vm_create(unsigned long type);
+void vm_put(struct keel_vm *vm);
+
+/* vcpu.c */
+int vcpu_create(struct keel_vm *vm, u32 id);
+void vcpu_free(struct keel_vcpu *vcpu);

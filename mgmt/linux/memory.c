@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * Guest memory is the VMM's: a slot is a range of user addresses. A page is found and mapped when
+ * the guest touches it, and no reference to it is kept: before Linux takes it away (swap, merging,
+ * truncation, a change of protection, the end of the process), the mmu notifier unmaps it.
+ *
+ * A fault looks a page up without map_lock, and maps it only if no invalidation is under way and
+ * none has ended since it began; so what is mapped is always what the VMM's own tables say, or
+ * about to go.
+ */
+#include "keel.h"
+#include <linux/pgtable.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/swap.h>
+#include <linux/uaccess.h>
+
+static u64 slot_hva(const struct keel_slot *slot)
+{
+	return slot->hva.start;
+}
+
+/* ---- unmapping ---- */
+
+/* Returns when no CPU uses the old translations. Holds map_lock. */
+static void unmap(struct keel_vm *vm, u64 gpa, u64 size)
+{
+	while (size) {
+		u64 part = min_t(u64, size, KEEL_MAP_BYTES);
+		struct keel_result r;
+
+		vm->map = (struct keel_map){.gpa = gpa, .size = part};
+		do
+			r = hypercall(vm->handle, KEEL_UNMAP, virt_to_phys(&vm->map),
+				      sizeof(vm->map), 0);
+		while (r.value == -EAGAIN);
+		WARN_ON_ONCE(r.value);
+		if (r.reply & KEEL_REPLY_WAKE)
+			vm_take_wakes(vm);
+		gpa += part;
+		size -= part;
+	}
+}
+
+/* [start, end): user addresses. True: a slot lies there. */
+static bool unmap_users(struct keel_vm *vm, u64 start, u64 end)
+{
+	struct interval_tree_node *node = interval_tree_iter_first(&vm->hvas, start, end - 1);
+	bool found = node;
+
+	for (; node; node = interval_tree_iter_next(node, start, end - 1)) {
+		struct keel_slot *slot = container_of(node, struct keel_slot, hva);
+		u64 first = max(start & PAGE_MASK, slot_hva(slot));
+		u64 behind = min(PAGE_ALIGN(end), slot_hva(slot) + slot->size);
+
+		unmap(vm, slot->gpa + (first - slot_hva(slot)), behind - first);
+	}
+	return found;
+}
+
+static struct keel_vm *vm_of(struct mmu_notifier *notifier)
+{
+	return container_of(notifier, struct keel_vm, notifier);
+}
+
+static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
+{
+	struct keel_vm *vm = vm_of(notifier);
+
+	spin_lock(&vm->map_lock);
+	vm->invalidating++;
+	unmap_users(vm, range->start, range->end);
+	spin_unlock(&vm->map_lock);
+	return 0;
+}
+
+static void invalidate_end(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
+{
+	struct keel_vm *vm = vm_of(notifier);
+
+	spin_lock(&vm->map_lock);
+	vm->sequence++;
+	vm->invalidating--;
+	spin_unlock(&vm->map_lock);
+}
+
+/* The process has ended: nothing of its memory stays mapped, though its files may stay open. */
+static void release(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	struct keel_vm *vm = vm_of(notifier);
+
+	spin_lock(&vm->map_lock);
+	unmap_users(vm, 0, TASK_SIZE_MAX);
+	spin_unlock(&vm->map_lock);
+}
+
+static const struct mmu_notifier_ops notifier_ops = {
+	.invalidate_range_start = invalidate_start,
+	.invalidate_range_end = invalidate_end,
+	.release = release,
+};
+
+/* ---- faults ---- */
+
+static struct keel_slot *slot_at(struct keel_vm *vm, u64 gpa)
+{
+	struct keel_slot *slot;
+
+	list_for_each_entry(slot, &vm->slots, list) if (gpa - slot->gpa < slot->size) return slot;
+	return NULL;
+}
+
+/* A fault under way. */
+struct fault {
+	u64 gpa;
+	bool write; /* the guest's access, or the page is needed for writing all the same */
+	/* found under map_lock: */
+	unsigned long sequence;
+	u64 hva;
+	bool may_write; /* the slot's */
+	/* found in the VMM's memory: */
+	struct page *page; /* a reference is held; NULL: memory without one */
+	unsigned long pfn;
+	bool writable;
+};
+
+static bool find_slot(struct keel_vm *vm, struct fault *f)
+{
+	struct keel_slot *slot;
+
+	spin_lock(&vm->map_lock);
+	f->sequence = vm->sequence;
+	slot = slot_at(vm, f->gpa);
+	if (slot) {
+		f->hva = slot_hva(slot) + (f->gpa - slot->gpa);
+		f->may_write = !(slot->flags & KVM_MEM_READONLY);
+	}
+	spin_unlock(&vm->map_lock);
+	return slot;
+}
+
+/* Memory of a driver, mapped without struct pages that can be held: VM_PFNMAP, VM_IO. */
+static int find_pfn(struct keel_vm *vm, struct fault *f)
+{
+	unsigned int flags = f->write ? FAULT_FLAG_WRITE : 0;
+	struct vm_area_struct *vma;
+	bool unlocked = false;
+	spinlock_t *lock;
+	int error = -EFAULT;
+	pte_t *pte;
+
+	mmap_read_lock(vm->mm);
+	vma = vma_lookup(vm->mm, f->hva);
+	if (!vma || !(vma->vm_flags & (VM_IO | VM_PFNMAP)))
+		goto out;
+	error = follow_pte(vm->mm, f->hva, &pte, &lock);
+	if (error) {
+		error = fixup_user_fault(vm->mm, f->hva, flags, &unlocked);
+		if (unlocked)
+			error = -EAGAIN;
+		if (!error)
+			error = follow_pte(vm->mm, f->hva, &pte, &lock);
+	}
+	if (error)
+		goto out;
+	f->pfn = pte_pfn(*pte);
+	f->writable = pte_write(*pte);
+	if (f->write && !f->writable)
+		error = -EFAULT;
+	pte_unmap_unlock(pte, lock);
+out:
+	mmap_read_unlock(vm->mm);
+	return error;
+}
+
+/* What the VMM has there. It is asked for writing only when the guest writes, or when it is so
+ * already. */
+static int find_page(struct keel_vm *vm, struct fault *f)
+{
+	struct page *writable;
+	long got = 0;
+
+	f->writable = f->may_write && get_user_page_fast_only(f->hva, FOLL_WRITE, &f->page);
+	if (f->writable)
+		goto found;
+	got = get_user_pages_unlocked(f->hva, 1, &f->page,
+				      FOLL_HWPOISON | (f->write ? FOLL_WRITE : 0));
+	if (got != 1) {
+		f->page = NULL;
+		if (got == -EHWPOISON || got == -EAGAIN || got == -EINTR)
+			return got;
+		return find_pfn(vm, f);
+	}
+	f->writable = f->write;
+	if (!f->write && f->may_write && get_user_page_fast_only(f->hva, FOLL_WRITE, &writable)) {
+		put_page(f->page);
+		f->page = writable;
+		f->writable = true;
+	}
+found:
+	f->pfn = page_to_pfn(f->page);
+	return 0;
+}
+
+/*
+ * How much around the address the VMM's own tables map as one piece. Holds map_lock, so that what
+ * they say is not taken back yet; tables are freed only after every CPU had its interrupts on.
+ */
+static u64 host_span(struct keel_vm *vm, u64 hva)
+{
+	unsigned long flags;
+	u64 span = PAGE_SIZE;
+	pgd_t pgd;
+	p4d_t p4d;
+	pud_t pud;
+	pmd_t pmd;
+
+	local_irq_save(flags);
+	pgd = READ_ONCE(*pgd_offset(vm->mm, hva));
+	if (pgd_none(pgd))
+		goto out;
+	p4d = READ_ONCE(*p4d_offset(&pgd, hva));
+	if (p4d_none(p4d) || !p4d_present(p4d))
+		goto out;
+	pud = READ_ONCE(*pud_offset(&p4d, hva));
+	if (pud_none(pud) || !pud_present(pud))
+		goto out;
+	span = PUD_SIZE;
+	if (pud_large(pud))
+		goto out;
+	span = PAGE_SIZE;
+	pmd = READ_ONCE(*pmd_offset(&pud, hva));
+	if (!pmd_none(pmd) && pmd_present(pmd) && pmd_large(pmd))
+		span = PMD_SIZE;
+out:
+	local_irq_restore(flags);
+	return span;
+}
+
+/* Widens the mapping to the largest page that both sides have in one piece. */
+static void widen(struct keel_vm *vm, const struct fault *f, const struct keel_slot *slot)
+{
+	struct keel_map *map = &vm->map;
+	u64 span = host_span(vm, f->hva);
+
+	for (; span > PAGE_SIZE; span = span == PUD_SIZE ? PMD_SIZE : PAGE_SIZE) {
+		u64 into = f->gpa & (span - 1);
+
+		if ((f->hva ^ f->gpa) & (span - 1) ||
+		    (f->gpa ^ ((u64)f->pfn << PAGE_SHIFT)) & (span - 1) & PAGE_MASK ||
+		    f->gpa - into < slot->gpa || f->gpa - into + span > slot->gpa + slot->size)
+			continue;
+		map->gpa -= into;
+		map->hpa -= into;
+		map->size = span;
+		return;
+	}
+}
+
+/* -EAGAIN: the page may be another one by now, or another change is under way. */
+static int map(struct keel_vm *vm, struct fault *f)
+{
+	struct keel_slot *slot;
+	int error = -EAGAIN;
+
+	spin_lock(&vm->map_lock);
+	if (vm->invalidating || vm->sequence != f->sequence)
+		goto out;
+	slot = slot_at(vm, f->gpa);
+	if (!slot || slot_hva(slot) + (f->gpa - slot->gpa) != f->hva)
+		goto out;
+	vm->map = (struct keel_map){.gpa = f->gpa,
+				    .hpa = (u64)f->pfn << PAGE_SHIFT,
+				    .size = PAGE_SIZE,
+				    .flags = f->writable ? KEEL_MAP_WRITE : 0};
+	if (f->page)
+		widen(vm, f, slot);
+	error = hypercall(vm->handle, KEEL_MAP, virt_to_phys(&vm->map), sizeof(vm->map), 0).value;
+	if (error == -EEXIST) {
+		unmap(vm, vm->map.gpa, vm->map.size);
+		error = -EAGAIN;
+	}
+	if (error == -EINVAL) /* the slot is on its way */
+		error = -EAGAIN;
+out:
+	spin_unlock(&vm->map_lock);
+	return error;
+}
+
+static int fault_once(struct keel_vm *vm, struct fault *f)
+{
+	int error;
+
+	if (!find_slot(vm, f))
+		return 0;
+	error = find_page(vm, f);
+	if (error)
+		return error;
+	error = map(vm, f);
+	if (f->page) {
+		if (!error && f->writable)
+			set_page_dirty_lock(f->page);
+		else if (!error)
+			mark_page_accessed(f->page);
+		put_page(f->page);
+	}
+	return error;
+}
+
+int memory_fault(struct keel_vm *vm, u64 gpa, bool write)
+{
+	struct fault f = {.gpa = gpa & PAGE_MASK, .write = write};
+	int error;
+
+	for (;;) {
+		error = fault_once(vm, &f);
+		switch (error) {
+		case 0:
+			return 0;
+		case -ENOMEM:
+			error = vm_grow(vm, 1);
+			if (error)
+				return error;
+			break;
+		case -EBUSY:
+			/* A page that very many share (the zero page): a copy of its own will do.
+			 */
+			if (f.write || !f.may_write)
+				return -EFAULT;
+			f.write = true;
+			break;
+		case -EAGAIN:
+			break;
+		case -EINTR:
+			return 0;
+		default:
+			return -EFAULT;
+		}
+		if (signal_pending(current)) /* KVM_RUN looks at it, and comes back if it goes on */
+			return 0;
+		cond_resched();
+	}
+}
+
+/* ---- slots ---- */
+
+static struct keel_slot *slot_by_id(struct keel_vm *vm, u32 id)
+{
+	struct keel_slot *slot;
+
+	list_for_each_entry(slot, &vm->slots, list) if (slot->id == id) return slot;
+	return NULL;
+}
+
+static void slot_remove(struct keel_vm *vm, struct keel_slot *slot)
+{
+	spin_lock(&vm->map_lock);
+	list_del(&slot->list);
+	interval_tree_remove(&slot->hva, &vm->hvas);
+	spin_unlock(&vm->map_lock);
+	kfree(slot);
+}
+
+static void slot_add(struct keel_vm *vm, struct keel_slot *slot)
+{
+	spin_lock(&vm->map_lock);
+	list_add(&slot->list, &vm->slots);
+	interval_tree_insert(&slot->hva, &vm->hvas);
+	spin_unlock(&vm->map_lock);
+}
+
+/* Keel has accepted the region: the driver's record follows. `slot` is for a new one. */
+static void slot_note(struct keel_vm *vm, const struct kvm_userspace_memory_region *r,
+		      struct keel_slot *slot)
+{
+	struct keel_slot *old = slot_by_id(vm, r->slot);
+
+	if (old && r->memory_size) {
+		spin_lock(&vm->map_lock);
+		old->gpa = r->guest_phys_addr;
+		old->flags = r->flags;
+		spin_unlock(&vm->map_lock);
+	} else if (old) {
+		slot_remove(vm, old);
+	} else if (r->memory_size) {
+		*slot = (struct keel_slot){.gpa = r->guest_phys_addr,
+					   .size = r->memory_size,
+					   .id = r->slot,
+					   .flags = r->flags,
+					   .hva = {.start = r->userspace_addr,
+						   .last = r->userspace_addr + r->memory_size - 1}};
+		slot_add(vm, slot);
+		return;
+	}
+	kfree(slot);
+}
+
+int memory_set_region(struct keel_vm *vm, const void __user *arg)
+{
+	/* Argument of a hypercall: not on the stack. */
+	struct {
+		struct kvm_userspace_memory_region region;
+	} *data = kmalloc(sizeof(*data), GFP_KERNEL_ACCOUNT);
+	struct keel_slot *slot = kmalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	int error = -ENOMEM;
+
+	if (!data || !slot)
+		goto out;
+	error = -EFAULT;
+	if (copy_from_user(&data->region, arg, sizeof(data->region)))
+		goto out;
+	mutex_lock(&vm->slots_lock);
+	error = vm_call(vm, vm->handle, KVM_SET_USER_MEMORY_REGION, virt_to_phys(&data->region),
+			sizeof(data->region), 0)
+			.value;
+	if (!error) {
+		slot_note(vm, &data->region, slot);
+		slot = NULL;
+	}
+	mutex_unlock(&vm->slots_lock);
+out:
+	kfree(slot);
+	kfree(data);
+	return error;
+}
+
+int memory_dirty_log(struct keel_vm *vm, const void __user *arg)
+{
+	struct keel_slot *slot;
+	struct kvm_dirty_log log;
+	void *bitmap = NULL;
+	size_t bytes;
+	int error = -ENOENT;
+
+	if (copy_from_user(&log, arg, sizeof(log)))
+		return -EFAULT;
+	mutex_lock(&vm->slots_lock);
+	slot = slot_by_id(vm, log.slot);
+	if (slot) {
+		bytes = ALIGN(slot->size >> PAGE_SHIFT, 64) / 8;
+		bitmap = kmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		error = -ENOMEM;
+	}
+	if (bitmap)
+		error = vm_call(vm, vm->handle, KEEL_GET_DIRTY_LOG, virt_to_phys(bitmap), bytes,
+				log.slot)
+				.value;
+	mutex_unlock(&vm->slots_lock);
+	if (!error && copy_to_user(log.dirty_bitmap, bitmap, bytes))
+		error = -EFAULT;
+	kfree(bitmap);
+	return error;
+}
+
+/* ---- beginning and end ---- */
+
+int memory_init(struct keel_vm *vm)
+{
+	mutex_init(&vm->slots_lock);
+	spin_lock_init(&vm->map_lock);
+	INIT_LIST_HEAD(&vm->slots);
+	vm->hvas = RB_ROOT_CACHED;
+	vm->notifier.ops = &notifier_ops;
+	return mmu_notifier_register(&vm->notifier, vm->mm);
+}
+
+void memory_end(struct keel_vm *vm)
+{
+	mmu_notifier_unregister(&vm->notifier, vm->mm);
+	while (!list_empty(&vm->slots))
+		slot_remove(vm, list_first_entry(&vm->slots, struct keel_slot, list));
+}

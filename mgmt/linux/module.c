@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/* Loading, /dev/kvm and the requests on it. */
+#include "keel.h"
+#include <linux/kvm_host.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <asm/irq_vectors.h>
+
+struct keel_info keel_info;
+/* What Linux's entry code wants to have for its own KVM; it only counts signals there. */
+struct kvm_vcpu *keel_no_vcpu;
+
+/* Keel's leaves stand at a multiple of 0x100, since an outer hypervisor may have the first. */
+static int find_keel(void)
+{
+	u32 a, b, c, d;
+
+	if (!boot_cpu_has(X86_FEATURE_HYPERVISOR))
+		return -ENODEV;
+	for (u32 base = 0x40000000; base < 0x40010000; base += 0x100) {
+		u32 name[3];
+
+		cpuid(base, &a, &name[0], &name[1], &name[2]);
+		if (memcmp(name, KEEL_CPUID_STRING, sizeof(name)))
+			continue;
+		cpuid(base + 1, &a, &b, &c, &d);
+		if (a == KEEL_INTERFACE)
+			return 0;
+		pr_err("keel: Keel's interface is version %u, this module's %u\n", a,
+		       KEEL_INTERFACE);
+		return -ENODEV;
+	}
+	return -ENODEV;
+}
+
+long keel_check_extension(unsigned long capability)
+{
+	switch (capability) {
+	case KVM_CAP_SYNC_MMU:
+		return 1;
+	}
+	return hypercall_system(KVM_CHECK_EXTENSION, capability, 0, 0).value;
+}
+
+static long system_ioctl(struct file *file, unsigned int request, unsigned long arg)
+{
+	switch (request) {
+	case KVM_CREATE_VM:
+		return vm_create(arg);
+	case KVM_CHECK_EXTENSION:
+		return keel_check_extension(arg);
+	}
+	return keel_pass(NULL, KEEL_SYSTEM_HANDLE, request, arg, -EINVAL);
+}
+
+static const struct file_operations system_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = system_ioctl,
+	.llseek = noop_llseek,
+};
+
+static struct miscdevice device = {
+	.minor = KVM_MINOR,
+	.name = "kvm",
+	.fops = &system_fops,
+};
+
+static int ask_keel(void)
+{
+	struct keel_info *info = kzalloc(sizeof(*info), GFP_KERNEL);
+	int error = -ENOMEM;
+
+	if (info)
+		error = hypercall_system(KEEL_INFO, virt_to_phys(info), sizeof(*info), 0).value;
+	if (!error)
+		keel_info = *info;
+	kfree(info);
+	/* Linux's handler of this vector only acknowledges it. */
+	if (!error)
+		error = hypercall_system(KEEL_KICK_VECTOR, POSTED_INTR_VECTOR, 0, 0).value;
+	return error;
+}
+
+static int __init keel_load(void)
+{
+	int error = find_keel();
+
+	if (error) {
+		pr_err("keel: Keel does not run on this machine\n");
+		return error;
+	}
+	keel_no_vcpu = kzalloc(sizeof(*keel_no_vcpu), GFP_KERNEL);
+	if (!keel_no_vcpu)
+		return -ENOMEM;
+	keel_no_vcpu->run = kzalloc(sizeof(struct kvm_run), GFP_KERNEL);
+	error = keel_no_vcpu->run ? ask_keel() : -ENOMEM;
+	if (!error) {
+		error = misc_register(&device);
+		if (error)
+			pr_err("keel: /dev/kvm is taken: is the module kvm loaded?\n");
+	}
+	if (!error)
+		return 0;
+	kfree(keel_no_vcpu->run);
+	kfree(keel_no_vcpu);
+	return error;
+}
+
+static void __exit keel_unload(void)
+{
+	misc_deregister(&device);
+	kfree(keel_no_vcpu->run);
+	kfree(keel_no_vcpu);
+}
+
+module_init(keel_load);
+module_exit(keel_unload);
+MODULE_LICENSE("Dual MIT/GPL");
+MODULE_DESCRIPTION("KVM's interface, from the Keel hypervisor below");
+MODULE_ALIAS_MISCDEV(KVM_MINOR);

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/* A vCPU's file: KVM_RUN, its sleep and its timer, and the requests on it. */
+#include "keel.h"
+#include <linux/anon_inodes.h>
+#include <linux/entry-kvm.h>
+#include <linux/gfp.h>
+#include <linux/kvm_host.h>
+#include <linux/math64.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <asm/tsc.h>
+
+#define RUN_BYTES (KEEL_RUN_PAGES * PAGE_SIZE)
+
+/* ---- time ---- */
+
+static ktime_t until(u64 tsc)
+{
+	s64 ticks = tsc - rdtsc();
+
+	return ticks > 0 ? mul_u64_u64_div_u64(ticks, 1000000, keel_info.tsc_khz) : 0;
+}
+
+/* Fires on the CPU where it was set; the guest may run on another one by now. */
+static enum hrtimer_restart timer_fired(struct hrtimer *timer)
+{
+	struct keel_vcpu *vcpu = container_of(timer, struct keel_vcpu, timer);
+
+	WRITE_ONCE(vcpu->armed, ~0ull);
+	hypercall(vcpu->handle, KEEL_KICK, 0, 0, 0);
+	return HRTIMER_NORESTART;
+}
+
+static void timer_set(struct keel_vcpu *vcpu, u64 tsc)
+{
+	hrtimer_cancel(&vcpu->timer);
+	WRITE_ONCE(vcpu->armed, tsc);
+	hrtimer_start(&vcpu->timer, until(tsc), HRTIMER_MODE_REL_HARD);
+}
+
+static void timer_stop(struct keel_vcpu *vcpu)
+{
+	if (vcpu->armed == ~0ull)
+		return;
+	hrtimer_cancel(&vcpu->timer);
+	vcpu->armed = ~0ull;
+}
+
+/* Until Keel has work for it, a signal comes, or the host's TSC is there. */
+static void sleep(struct keel_vcpu *vcpu, u64 tsc)
+{
+	DEFINE_WAIT(wait);
+	ktime_t time;
+
+	prepare_to_wait(&vcpu->wait, &wait, TASK_INTERRUPTIBLE);
+	if (!READ_ONCE(vcpu->woken) && !signal_pending(current)) {
+		if (tsc == ~0ull) {
+			schedule();
+		} else {
+			time = until(tsc);
+			schedule_hrtimeout_range(&time, 0, HRTIMER_MODE_REL);
+		}
+	}
+	finish_wait(&vcpu->wait, &wait);
+}
+
+/* ---- KVM_RUN ---- */
+
+/* Rescheduling, task work and the like, which Linux does before it goes back to a user. */
+static void other_work(struct keel_vcpu *vcpu)
+{
+	struct kvm_vcpu *unused = keel_no_vcpu;
+
+	if (!signal_pending(current))
+		xfer_to_guest_mode_handle_work(unused);
+}
+
+/* One entry. Interrupts stay off from the last look at signals until the guest runs. */
+static struct keel_result enter(struct keel_vcpu *vcpu)
+{
+	struct keel_result r = {.value = KEEL_INTERRUPTED};
+
+	WRITE_ONCE(vcpu->woken, false);
+	local_irq_disable();
+	if (signal_pending(current) || !xfer_to_guest_mode_work_pending())
+		r = hypercall(vcpu->handle, KEEL_RUN, READ_ONCE(vcpu->armed), 0,
+			      signal_pending(current) ? KEEL_RUN_IMMEDIATE : 0);
+	local_irq_enable();
+	if (r.reply & KEEL_REPLY_WAKE)
+		vm_take_wakes(vcpu->vm);
+	return r;
+}
+
+/* What Keel asks for. 1: run again; else KVM_RUN's result. */
+static int outcome(struct keel_vcpu *vcpu, const struct keel_result *r)
+{
+	int error;
+
+	switch (r->value) {
+	case KEEL_USER:
+		return 0;
+	case KEEL_INTERRUPTED:
+	case KEEL_SIGNAL:
+	case -EBUSY: /* KVM_CREATE_PIT2 */
+		return 1;
+	case KEEL_ARM:
+		timer_set(vcpu, r->second);
+		return 1;
+	case KEEL_HALTED:
+		timer_stop(vcpu);
+		sleep(vcpu, r->second);
+		return 1;
+	case KEEL_FAULT:
+		error = memory_fault(vcpu->vm, r->second, r->third & 1);
+		return error ?: 1;
+	case KEEL_MEMORY:
+		return vm_grow(vcpu->vm, r->second) ? -ENOMEM : 1;
+	case KEEL_EINTR:
+		return -EINTR;
+	case KEEL_EAGAIN:
+		return -EAGAIN;
+	}
+	return r->value < 0 ? r->value : -EIO;
+}
+
+static int run(struct keel_vcpu *vcpu)
+{
+	int result;
+
+	do {
+		struct keel_result r;
+
+		if (__xfer_to_guest_mode_work_pending())
+			other_work(vcpu);
+		r = enter(vcpu);
+		result = outcome(vcpu, &r);
+	} while (result == 1);
+	timer_stop(vcpu);
+	return result;
+}
+
+static int run_with_signals(struct keel_vcpu *vcpu)
+{
+	sigset_t saved;
+	int result;
+
+	if (!vcpu->sigset_active)
+		return run(vcpu);
+	sigprocmask(SIG_SETMASK, &vcpu->sigset, &saved);
+	result = run(vcpu);
+	sigprocmask(SIG_SETMASK, &saved, NULL);
+	return result;
+}
+
+static int set_signal_mask(struct keel_vcpu *vcpu, const struct kvm_signal_mask __user *arg)
+{
+	struct kvm_signal_mask mask;
+	sigset_t set;
+
+	if (!arg) {
+		vcpu->sigset_active = false;
+		return 0;
+	}
+	if (copy_from_user(&mask, arg, sizeof(mask)))
+		return -EFAULT;
+	if (mask.len != sizeof(set))
+		return -EINVAL;
+	if (copy_from_user(&set, arg->sigset, sizeof(set)))
+		return -EFAULT;
+	sigdelsetmask(&set, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	vcpu->sigset = set;
+	vcpu->sigset_active = true;
+	return 0;
+}
+
+/* ---- other requests ---- */
+
+/* The walk may need pages of guest memory that are not mapped yet. */
+static long translate(struct keel_vcpu *vcpu, void __user *arg)
+{
+	struct kvm_translation *data = memdup_user(arg, sizeof(*data));
+	struct keel_result r;
+
+	if (IS_ERR(data))
+		return PTR_ERR(data);
+	do {
+		r = vm_call(vcpu->vm, vcpu->handle, KVM_TRANSLATE, virt_to_phys(data),
+			    sizeof(*data), 0);
+		if (r.value != -EFAULT)
+			break;
+	} while (!signal_pending(current) && !memory_fault(vcpu->vm, r.second, false));
+	if (!r.value && copy_to_user(arg, data, sizeof(*data)))
+		r.value = -EFAULT;
+	kfree(data);
+	return r.value;
+}
+
+static long request_locked(struct keel_vcpu *vcpu, unsigned int request, unsigned long arg)
+{
+	long result;
+
+	switch (request) {
+	case KVM_RUN:
+		return arg ? -EINVAL : run_with_signals(vcpu);
+	case KVM_SET_SIGNAL_MASK:
+		return set_signal_mask(vcpu, (void __user *)arg);
+	}
+	down_read(&vcpu->vm->pit_lock);
+	if (request == KVM_TRANSLATE)
+		result = translate(vcpu, (void __user *)arg);
+	else
+		result = keel_pass(vcpu->vm, vcpu->handle, request, arg, -EINVAL);
+	up_read(&vcpu->vm->pit_lock);
+	return result;
+}
+
+static long vcpu_ioctl(struct file *file, unsigned int request, unsigned long arg)
+{
+	struct keel_vcpu *vcpu = file->private_data;
+	long result;
+
+	if (vcpu->vm->mm != current->mm)
+		return -EIO;
+	if (unlikely(_IOC_TYPE(request) != KVMIO) && request != KEEL_STATS)
+		return -EINVAL;
+	if (mutex_lock_killable(&vcpu->mutex))
+		return -EINTR;
+	result = request_locked(vcpu, request, arg);
+	mutex_unlock(&vcpu->mutex);
+	return result;
+}
+
+/* ---- the shared pages ---- */
+
+static vm_fault_t run_fault(struct vm_fault *fault)
+{
+	struct keel_vcpu *vcpu = fault->vma->vm_file->private_data;
+
+	if (fault->pgoff >= KEEL_RUN_PAGES)
+		return VM_FAULT_SIGBUS;
+	fault->page = virt_to_page((void *)vcpu->run + fault->pgoff * PAGE_SIZE);
+	get_page(fault->page);
+	return 0;
+}
+
+static const struct vm_operations_struct run_ops = {.fault = run_fault};
+
+static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &run_ops;
+	return 0;
+}
+
+static int vcpu_release(struct inode *inode, struct file *file)
+{
+	struct keel_vcpu *vcpu = file->private_data;
+
+	vm_put(vcpu->vm);
+	return 0;
+}
+
+static const struct file_operations vcpu_fops = {
+	.owner = THIS_MODULE,
+	.release = vcpu_release,
+	.unlocked_ioctl = vcpu_ioctl,
+	.mmap = vcpu_mmap,
+	.llseek = noop_llseek,
+};
+
+/* ---- beginning and end ---- */
+
+void vcpu_free(struct keel_vcpu *vcpu)
+{
+	free_pages_exact(vcpu->run, RUN_BYTES);
+	kfree(vcpu);
+}
+
+static int add(struct keel_vm *vm, struct keel_vcpu *vcpu, u32 id)
+{
+	struct keel_create_vcpu *args = kmalloc(sizeof(*args), GFP_KERNEL);
+	s64 handle = -EINVAL;
+
+	if (!args)
+		return -ENOMEM;
+	*args = (struct keel_create_vcpu){.id = id, .run = virt_to_phys(vcpu->run)};
+	mutex_lock(&vm->vcpus_lock);
+	if (vm->vcpu_count < KEEL_VCPUS)
+		handle = vm_call(vm, vm->handle, KEEL_CREATE_VCPU, virt_to_phys(args),
+				 sizeof(*args), 0)
+				 .value;
+	if (handle >= 0) {
+		vcpu->handle = handle;
+		WRITE_ONCE(vm->vcpus[vm->vcpu_count], vcpu);
+		vm->vcpu_count++;
+	}
+	mutex_unlock(&vm->vcpus_lock);
+	kfree(args);
+	return handle < 0 ? handle : 0;
+}
+
+int vcpu_create(struct keel_vm *vm, u32 id)
+{
+	struct keel_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
+	int error = -ENOMEM, fd;
+
+	if (!vcpu)
+		return error;
+	vcpu->vm = vm;
+	vcpu->armed = ~0ull;
+	mutex_init(&vcpu->mutex);
+	init_waitqueue_head(&vcpu->wait);
+	hrtimer_init(&vcpu->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
+	vcpu->timer.function = timer_fired;
+	vcpu->run = alloc_pages_exact(RUN_BYTES, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!vcpu->run)
+		goto free;
+	error = add(vm, vcpu, id);
+	if (error)
+		goto free_run;
+	refcount_inc(&vm->users);
+	fd = anon_inode_getfd("kvm-vcpu", &vcpu_fops, vcpu, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		vm_put(vm);
+	return fd;
+free_run:
+	free_pages_exact(vcpu->run, RUN_BYTES);
+free:
+	kfree(vcpu);
+	return error;
+}

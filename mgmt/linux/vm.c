@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/* A VM's file: its life, and the requests on it. */
+#include "keel.h"
+#include <linux/anon_inodes.h>
+#include <linux/compat.h>
+#include <linux/file.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+void vm_put(struct keel_vm *vm)
+{
+	if (!refcount_dec_and_test(&vm->users))
+		return;
+	memory_end(vm);
+	vm_take_back(vm);
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		vcpu_free(vm->vcpus[i]);
+	mmdrop(vm->mm);
+	kfree(vm);
+}
+
+static int vm_release(struct inode *inode, struct file *file)
+{
+	vm_put(file->private_data);
+	return 0;
+}
+
+/* While it takes them, no other request may find a vCPU busy. */
+static long create_pit2(struct keel_vm *vm, const void __user *arg)
+{
+	struct kvm_pit_config *config = memdup_user(arg, sizeof(*config));
+	long result;
+
+	if (IS_ERR(config))
+		return PTR_ERR(config);
+	down_write(&vm->pit_lock);
+	do {
+		result = vm_call(vm, vm->handle, KVM_CREATE_PIT2, virt_to_phys(config),
+				 sizeof(*config), 0)
+				 .value;
+		cond_resched();
+	} while (result == -EBUSY);
+	up_write(&vm->pit_lock);
+	kfree(config);
+	return result;
+}
+
+static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
+{
+	struct keel_vm *vm = file->private_data;
+	void __user *user = (void __user *)arg;
+
+	if (vm->mm != current->mm)
+		return -EIO;
+	switch (request) {
+	case KVM_CREATE_VCPU:
+		return vcpu_create(vm, arg);
+	case KVM_SET_USER_MEMORY_REGION:
+		return memory_set_region(vm, user);
+	case KVM_GET_DIRTY_LOG:
+		return memory_dirty_log(vm, user);
+	case KVM_CREATE_PIT2:
+		return create_pit2(vm, user);
+	case KVM_CHECK_EXTENSION:
+		return keel_check_extension(arg);
+	}
+	return keel_pass(vm, vm->handle, request, arg, -ENOTTY);
+}
+
+static const struct file_operations vm_fops = {
+	.owner = THIS_MODULE,
+	.release = vm_release,
+	.unlocked_ioctl = vm_ioctl,
+	.llseek = noop_llseek,
+};
+
+/* The VM in Keel, in its first donated range. */
+static int create_in_keel(struct keel_vm *vm, unsigned long type)
+{
+	struct keel_create_vm *args = kzalloc(sizeof(*args), GFP_KERNEL);
+	struct keel_range *first = &vm->ranges[0];
+	s64 handle;
+	int error;
+
+	if (!args)
+		return -ENOMEM;
+	error = keel_donate(keel_info.vm_min_pages, first);
+	if (error)
+		goto out;
+	*args = (struct keel_create_vm){.base = page_to_phys(first->page),
+					.pages = 1ull << first->order,
+					.wall_time_ns = ktime_get_real_ns(),
+					.type = type};
+	while ((handle = hypercall_system(KEEL_CREATE_VM, virt_to_phys(args), sizeof(*args), 0)
+				 .value) == -EAGAIN)
+		cond_resched(); /* another donation's epoch: its owner is about to flush */
+	if (handle < 0) {
+		keel_reclaim(first);
+		error = handle;
+		goto out;
+	}
+	vm->handle = handle;
+	vm->range_count = 1;
+out:
+	kfree(args);
+	return error;
+}
+
+int vm_create(unsigned long type)
+{
+	struct keel_vm *vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	int error, fd;
+
+	if (!vm)
+		return -ENOMEM;
+	refcount_set(&vm->users, 1);
+	init_rwsem(&vm->pit_lock);
+	mutex_init(&vm->vcpus_lock);
+	mutex_init(&vm->pool_lock);
+	vm->mm = current->mm;
+	mmgrab(vm->mm);
+	error = create_in_keel(vm, type);
+	if (error)
+		goto drop;
+	error = memory_init(vm);
+	if (error)
+		goto take_back;
+	fd = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		vm_put(vm);
+	return fd;
+take_back:
+	vm_take_back(vm);
+drop:
+	mmdrop(vm->mm);
+	kfree(vm);
+	return error;
+}
