@@ -155,8 +155,8 @@ def uki(*more):
 
 
 CASES += [
-    Case("main job: Linux in a child, 2 vCPUs, self-test", 240, [], MAIN_JOB,
-         by_hand=VMX, quick=True),
+    Case("main job: Linux in a child, 2 vCPUs, self-test", 240, [], MAIN_JOB, machines=BOTH,
+         quick=True),
     Case("main job with every VMCB checked before entry", 400,
          linux_child("-m 512 -c 2", "keel.test=2,400,500") + ["--conf", "check=entry"],
          [r"SELFTEST passed", r"keelrun: guest status 0"], forbid=[r"check=entry:"],

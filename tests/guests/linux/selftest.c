@@ -122,11 +122,17 @@ enum exit_kind { KIND_CPUID, KIND_PORT_VMM, KIND_PORT_INSIDE, KIND_MMIO_VMM, KIN
 static const char *const kind_names[KINDS] = {"CPUID", "port, VMM", "port, inside", "MMIO, VMM",
 					      "RDMSR"};
 
+struct state {
+	uint64_t ymm7[4];
+	uint32_t mxcsr;
+};
+
 struct worker {
-	pthread_t thread;
+	pthread_t thread, disturber;
 	int cpu, exits, msr_fd;
 	volatile uint32_t *mmio;
-	long wrong[KINDS], done[KINDS];
+	long wrong[KINDS], done[KINDS], first_wrong[KINDS];
+	struct state want[KINDS], found[KINDS]; /* at the first that is wrong */
 };
 
 static atomic_int running;
@@ -171,21 +177,26 @@ static inline void cause_exit(const struct worker *w, enum exit_kind kind)
 	}
 }
 
-/* Both CPUs hold different patterns in the upper halves of YMM and in MXCSR meanwhile. */
+/* Each CPU holds another pattern in YMM7 and in MXCSR's rounding control meanwhile. */
 __attribute__((target("avx2"))) static void hold_pattern(struct worker *w, enum exit_kind kind)
 {
-	uint32_t mxcsr = w->cpu ? 0x1f80 | 0x6000 : 0x1f80 | 0x2000; /* rounding control */
-	__m256i pattern = _mm256_set1_epi64x(0x1111111111111111ll * (w->cpu * 2 + 3) + kind);
+	struct state want, now;
 
-	_mm_setcsr(mxcsr);
+	want.mxcsr = w->cpu ? 0x1f80 | 0x6000 : 0x1f80 | 0x2000;
+	for (int i = 0; i < 4; i++)
+		want.ymm7[i] = 0x1111111111111111ull * (w->cpu * 2 + 3) + kind;
+	_mm_setcsr(want.mxcsr);
 	for (int i = 0; i < w->exits; i++) {
-		uint64_t out[4];
-
-		__asm__ volatile("vmovdqa %0, %%ymm7" : : "m"(pattern) : "xmm7");
+		__asm__ volatile("vmovdqu %0, %%ymm7" : : "m"(want.ymm7) : "xmm7");
 		cause_exit(w, kind);
-		__asm__ volatile("vmovdqu %%ymm7, %0" : "=m"(out));
-		w->wrong[kind] += memcmp(out, &pattern, sizeof(out)) != 0;
-		w->wrong[kind] += (_mm_getcsr() & 0x6000) != (mxcsr & 0x6000);
+		__asm__ volatile("vmovdqu %%ymm7, %0" : "=m"(now.ymm7));
+		now.mxcsr = _mm_getcsr() & ~0x3fu; /* its flags may be set */
+		if ((memcmp(now.ymm7, want.ymm7, sizeof(now.ymm7)) || now.mxcsr != want.mxcsr) &&
+		    !w->wrong[kind]++) {
+			w->first_wrong[kind] = i;
+			w->want[kind] = want;
+			w->found[kind] = now;
+		}
 		w->done[kind]++;
 	}
 }
@@ -206,6 +217,37 @@ static void *worker_main(void *argument)
 	}
 	atomic_fetch_sub(&running, 1);
 	return NULL;
+}
+
+/* Wakes up all the time, so that the child's kernel saves and loads the worker's registers, too. */
+static void *disturb(void *argument)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(((struct worker *)argument)->cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+	while (atomic_load(&running)) {
+		_mm_setcsr(0x1f80);
+		__asm__ volatile("pcmpeqd %%xmm7, %%xmm7" : : : "xmm7");
+		usleep(1000);
+	}
+	return NULL;
+}
+
+static void print_state(const char *what, const struct state *s)
+{
+	printf(" %s MXCSR %x YMM7 %016lx %016lx %016lx %016lx", what, s->mxcsr, s->ymm7[3],
+	       s->ymm7[2], s->ymm7[1], s->ymm7[0]);
+}
+
+static void report_first(const struct worker *w, enum exit_kind kind)
+{
+	printf("    CPU %d, %ld wrong, first exit %ld:", w->cpu, w->wrong[kind],
+	       w->first_wrong[kind]);
+	print_state("wanted", &w->want[kind]);
+	print_state("found", &w->found[kind]);
+	putchar('\n');
 }
 
 static void test_avx(int cpus, int exits)
@@ -234,9 +276,12 @@ static void test_avx(int cpus, int exits)
 		*w = (struct worker){.cpu = i, .exits = exits, .msr_fd = open(path, O_RDONLY)};
 		w->mmio = mmio == MAP_FAILED ? NULL : mmio;
 		pthread_create(&w->thread, NULL, worker_main, w);
+		pthread_create(&w->disturber, NULL, disturb, w);
 	}
-	for (int i = 0; i < cpus; i++)
+	for (int i = 0; i < cpus; i++) {
 		pthread_join(workers[i].thread, NULL);
+		pthread_join(workers[i].disturber, NULL);
+	}
 	for (int kind = 0; kind < KINDS; kind++) {
 		long done = 0, wrong = 0;
 		char what[64];
@@ -248,6 +293,9 @@ static void test_avx(int cpus, int exits)
 		snprintf(what, sizeof(what), "AVX kept: %s", kind_names[kind]);
 		report(what, done == (long)cpus * exits && !wrong, "%ld exits, %ld wrong", done,
 		       wrong);
+		for (int i = 0; i < cpus; i++)
+			if (workers[i].wrong[kind])
+				report_first(&workers[i], kind);
 	}
 }
 
