@@ -451,18 +451,30 @@ static int requests_that_end(struct vcpu *vcpu)
 	return RUN_CONTINUE;
 }
 
-static void requests_that_change(struct vcpu *vcpu)
+/* Guest memory that a clock's page lies in may not be mapped yet. */
+static int update_clock(struct vcpu *vcpu)
 {
+	if (!vcpu->vm->clock_update || vcpu->vm->clock_update(vcpu))
+		return RUN_CONTINUE;
+	vcpu_set_request(vcpu, REQUEST_CLOCK);
+	return RUN_FAULT;
+}
+
+static int requests_that_change(struct vcpu *vcpu)
+{
+	int outcome = RUN_CONTINUE;
+
 	if (take_request(vcpu, REQUEST_FLUSH))
 		vcpu->v.flush = true;
-	if (take_request(vcpu, REQUEST_CLOCK) && vcpu->vm->clock_update)
-		vcpu->vm->clock_update(vcpu);
 	if (take_request(vcpu, REQUEST_TIMER)) {
 		run_timers(vcpu);
 		vcpu_set_request(vcpu, REQUEST_EVENT);
 	}
 	if (take_request(vcpu, REQUEST_NMI))
 		vcpu_set_request(vcpu, REQUEST_EVENT);
+	if (take_request(vcpu, REQUEST_CLOCK))
+		outcome = update_clock(vcpu);
+	return outcome;
 }
 
 /*
@@ -501,9 +513,10 @@ static int before_entry(struct vcpu *vcpu, u64 armed)
 {
 	int outcome = requests_that_end(vcpu);
 
+	if (outcome == RUN_CONTINUE)
+		outcome = requests_that_change(vcpu);
 	if (outcome != RUN_CONTINUE)
 		return outcome;
-	requests_that_change(vcpu);
 	outcome = wait_for_work(vcpu);
 	if (outcome != RUN_CONTINUE || vcpu->mp_state != MP_RUNNABLE)
 		return outcome;
@@ -680,7 +693,7 @@ enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 		if (unlikely(vcpu->exit_pending))
 			return RUN_FAULT;
 	}
-	if (virt_features & VIRT_PREEMPT_TIMER)
+	if (vcpu->v.features & VIRT_PREEMPT_TIMER)
 		armed = 0; /* no deadline is earlier: the backend's timer stands for the caller's */
 	start_run(vcpu, cpu);
 	/* Who sets step_hit sets a request, too. The last look at all of them is at the entry. */

@@ -34,8 +34,9 @@ struct vm {
 	bool x2apic_no_broadcast_quirk;
 	u64 low_water; /* pages the pool must keep for one entry's worst case */
 	void *clock;   /* devices/kvmclock.c's state */
-	void (*clock_update)(struct vcpu *vcpu); /* devices/: REQUEST_CLOCK; NULL: no clock */
-	u64 caps;				 /* kvm/: what KVM_ENABLE_CAP switched on */
+	/* devices/: REQUEST_CLOCK. False: exit.memory says which page it needs first. NULL: none */
+	bool (*clock_update)(struct vcpu *vcpu);
+	u64 caps; /* kvm/: what KVM_ENABLE_CAP switched on */
 };
 
 extern u32 host_tsc_khz; /* set by boot/ before the first VM */
@@ -46,6 +47,11 @@ u32 vcpu_pages(void);
 
 /* The pool is filled already; everything of a VM lives in it. -ENOMEM. */
 int vm_init(struct vm *vm, enum virt_kind kind);
+/*
+ * The VM uses none of these optional features (enum virt_feature) of the processor. -EINVAL: a
+ * guest would see that; -EBUSY: it has vCPUs or a dirty log. The caller holds vm->lock.
+ */
+int vm_do_without(struct vm *vm, u64 features);
 /* Allocates from the pool, resets; -EEXIST id; -EINVAL too many; -ENOMEM. The caller holds
  * vm->lock. */
 int vcpu_create(struct vm *vm, u32 id, struct vcpu **out);

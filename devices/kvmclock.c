@@ -88,8 +88,11 @@ static void barrier(void)
 	__asm__ volatile("" ::: "memory"); /* x86 keeps the order of stores */
 }
 
-/* A page that the VMM has not mapped, or that the structure sticks out of, stays unwritten. */
-static void write_time_page(struct kvmclock *c, struct vcpu *vcpu)
+/*
+ * One outside of the VM's memory, or that the structure sticks out of, stays unwritten. False: the
+ * page is to be mapped first.
+ */
+static bool write_time_page(struct kvmclock *c, struct vcpu *vcpu)
 {
 	struct vcpu_clock *own = vcpu->clock;
 	u64 length = sizeof(struct time_page);
@@ -103,8 +106,10 @@ static void write_time_page(struct kvmclock *c, struct vcpu *vcpu)
 	};
 	u32 version = own->version | 1;
 
-	if (!page || length < sizeof(t))
-		return;
+	if (!page)
+		return !vcpu_memory_fault(vcpu, gpa, true);
+	if (length < sizeof(t))
+		return true;
 	/* GUEST_STOPPED stays until the guest itself clears it. */
 	t.flags = TSC_STABLE | (page[offsetof(struct time_page, flags)] & GUEST_STOPPED);
 	if (own->stopped)
@@ -121,40 +126,56 @@ static void write_time_page(struct kvmclock *c, struct vcpu *vcpu)
 	/* Marked dirty after the write too: a dirty log taken in between would miss it. */
 	length = sizeof(t);
 	(void)guest_ptr(&vcpu->vm->mem, gpa, &length, true);
+	return true;
 }
 
-/* When the guest adds its system time to this, it has the time since 1970. */
-static void write_wall_clock(struct kvmclock *c, struct vm *vm)
+/*
+ * When the guest adds its system time to this, it has the time since 1970. False: the page at
+ * *missing is not mapped.
+ */
+static bool write_wall_clock(struct kvmclock *c, struct vm *vm, gpa_t *missing)
 {
 	gpa_t gpa = GPA(c->wall_clock_msr);
 	u64 now = rdtsc(), ns = real_time_at(vm, now) - clock_at(c, now);
 	struct wall_clock w;
 
-	if (guest_read(&vm->mem, gpa, &w.version, sizeof(w.version), NULL))
-		return;
+	if (guest_read(&vm->mem, gpa, &w.version, sizeof(w.version), missing))
+		return false;
 	w.version |= 1;
-	if (guest_write(&vm->mem, gpa, &w.version, sizeof(w.version), NULL))
-		return;
+	if (guest_write(&vm->mem, gpa, &w.version, sizeof(w.version), missing))
+		return false;
 	w.seconds = (u32)(ns / NS_PER_SECOND);
 	w.nanoseconds = (u32)(ns % NS_PER_SECOND);
-	if (guest_write(&vm->mem, gpa, &w, sizeof(w), NULL))
-		return;
+	if (guest_write(&vm->mem, gpa, &w, sizeof(w), missing))
+		return false;
 	w.version++;
-	(void)guest_write(&vm->mem, gpa, &w.version, sizeof(w.version), NULL);
+	return !guest_write(&vm->mem, gpa, &w.version, sizeof(w.version), missing);
 }
 
-void kvmclock_update(struct vcpu *vcpu)
+/* What is not the VM's memory stays unwritten. */
+static bool update_wall_clock(struct kvmclock *c, struct vcpu *vcpu)
+{
+	gpa_t missing;
+
+	if (c->wall_wanted && !write_wall_clock(c, vcpu->vm, &missing) &&
+	    vcpu_memory_fault(vcpu, missing, true))
+		return false;
+	c->wall_wanted = false;
+	return true;
+}
+
+bool kvmclock_update(struct vcpu *vcpu)
 {
 	struct kvmclock *c = vcpu->vm->clock;
 	const struct vcpu_clock *own = vcpu->clock;
+	bool done;
 
 	spin_lock(&c->lock);
-	if (c->wall_wanted)
-		write_wall_clock(c, vcpu->vm);
-	c->wall_wanted = false;
-	if (own->system_time_msr & ENABLED)
-		write_time_page(c, vcpu);
+	done = update_wall_clock(c, vcpu);
+	if (done && own->system_time_msr & ENABLED)
+		done = write_time_page(c, vcpu);
 	spin_unlock(&c->lock);
+	return done;
 }
 
 /* offset 0: wall clock; 1: system time. Both MSR pairs are in this order. */

@@ -14,8 +14,11 @@
 int kvmclock_vm_init(struct vm *vm);
 /* After vcpu_create: gives the vCPU its part of the VM's clock. 0. */
 int kvmclock_vcpu_init(struct vcpu *vcpu);
-/* Writes this vCPU's page, and the wall clock that it asked for (REQUEST_CLOCK). */
-void kvmclock_update(struct vcpu *vcpu);
+/*
+ * Writes this vCPU's page, and the wall clock that it asked for (REQUEST_CLOCK). False: exit.memory
+ * says which page is to be mapped first; then again.
+ */
+bool kvmclock_update(struct vcpu *vcpu);
 
 /* What KVM_GET_CLOCK reports always, since one TSC is behind all vCPUs' clocks. */
 #define KVMCLOCK_FLAGS (KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)

@@ -131,6 +131,8 @@ def tour(*kinds):
             for kind, block in blocks if kind in kinds for line in block.splitlines()]
 
 
+OOPS = [r"\bWARNING: |\bBUG: |Call Trace:"] # what Linux says of itself
+
 CASES = []
 
 MAIN_JOB = [r"keel: launched: 2 CPUs are in guest mode", r"2 vCPUs on 2 CPUs, 512 MiB",
@@ -164,7 +166,8 @@ CASES += [
     Case("main job without optional hardware features", 300,
          linux_child("-m 512 -c 1", "keel.test=1,400,500") +
          ["--conf", "hw-off=next-rip,decode-assists,flush-by-asid,clean-bits,slat-1g,vpid,"
-          "tpr-shadow,invpcid,rdtscp,xsaves,preemption-timer,pml,tsc-scaling,pause-filter"],
+          "tpr-shadow,invpcid,rdtscp,xsaves,preemption-timer,pml,tsc-scaling,pause-filter,"
+          "slat-2m,virtual-nmi"],
          [r"SELFTEST passed", r"keelrun: guest status 0"], by_hand=VMX),
     Case("Linux in a child, 8 vCPUs on 2 CPUs", 400,
          linux_child("-m 512 -c 8", "keel.test=8,400,100"),
@@ -178,7 +181,9 @@ CASES += [
     Case("Linux's /dev/kvm from keel.ko: the KVM samples", 120,
          Linux("adder && flat32 && hello64 && rmmod keel && echo unloaded"),
          [r"adder: passed", r"flat32: passed", r"Hello from long mode!", r"hello64: passed",
-          r"^unloaded"], forbid=[r"\bWARNING:|\bBUG:|Call Trace"], quick=True),
+          r"^unloaded"], forbid=OOPS, quick=True),
+    Case("Linux's /dev/kvm from keel.ko: bare-metal guests", 120, Linux("guests; dmesg -c | tail -20"),
+         [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", *OOPS]),
     Case("bare-metal guests", 240, efi("kvm/guests.efi"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], machines=BOTH, by_hand=SMOKE[2:], quick=True),
     Case("bare-metal guests, every VMCB checked", 400,

@@ -591,7 +591,7 @@ static void the_backends_timer(struct virt_vcpu *v, struct vm_exit *e)
 /* The timer's exit stays inside: nobody else's timer is needed. */
 static void the_backends_timer_stands_for_the_callers(void **state)
 {
-	virt_features |= VIRT_PREEMPT_TIMER;
+	vcpu->v.features |= VIRT_PREEMPT_TIMER;
 	use_chip();
 	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
 	next_deadline = fake_tsc + 5000000;
@@ -608,7 +608,6 @@ static void the_backends_timer_stands_for_the_callers(void **state)
 	push(EXIT_HLT, 1);
 	assert_int_equal(run_on(0, NO_DEADLINE), RUN_HALTED);
 	assert_int_equal(vcpu->v.deadline, next_deadline);
-	virt_features &= ~(u64)VIRT_PREEMPT_TIMER;
 }
 
 static void a_halted_vcpu_tells_its_deadline(void **state)
@@ -626,12 +625,13 @@ static void a_halted_vcpu_tells_its_deadline(void **state)
 	assert_int_equal(last_event().vector, 0xec);
 }
 
-static void the_clock_is_updated_on_request(void **state);
 static u32 clock_updates;
+static bool clock_unmapped;
 
-static void clock_update(struct vcpu *v)
+static bool clock_update(struct vcpu *v)
 {
 	clock_updates++;
+	return !clock_unmapped;
 }
 
 static void the_clock_is_updated_on_request(void **state)
@@ -646,6 +646,23 @@ static void the_clock_is_updated_on_request(void **state)
 	push(EXIT_INTR, 0);
 	run();
 	assert_int_equal(clock_updates, 1);
+}
+
+static void a_clock_without_its_page_asks_for_it(void **state)
+{
+	clock_updates = 0;
+	clock_unmapped = true;
+	machine_vm->clock_update = clock_update;
+	vcpu->request = REQUEST_CLOCK;
+	assert_int_equal(run(), RUN_FAULT);
+	assert_int_equal(fake_vcpu(&vcpu->v)->entries, 0);
+	assert_int_equal(vcpu->request, REQUEST_CLOCK);
+	assert_int_equal(run(), RUN_FAULT);
+	clock_unmapped = false;
+	push(EXIT_INTR, 0);
+	assert_int_equal(run(), RUN_INTERRUPTED);
+	assert_int_equal(clock_updates, 3);
+	assert_int_equal(vcpu->request, 0);
 }
 
 static void a_flush_request_flushes(void **state)
@@ -1156,6 +1173,7 @@ int main(void)
 		cmocka_unit_test_setup(the_backends_timer_stands_for_the_callers, setup),
 		cmocka_unit_test_setup(a_halted_vcpu_tells_its_deadline, setup),
 		cmocka_unit_test_setup(the_clock_is_updated_on_request, setup),
+		cmocka_unit_test_setup(a_clock_without_its_page_asks_for_it, setup),
 		cmocka_unit_test_setup(a_flush_request_flushes, setup),
 		cmocka_unit_test_setup(application_processors_wait, setup),
 		cmocka_unit_test_setup(init_of_the_boot_processor_restarts_it, setup),

@@ -202,6 +202,34 @@ static void test_addresses(void **state)
 	assert_int_equal(page_at(0x1000).version, 0x77777777);
 }
 
+/* A page of a slot that the driver has not mapped yet: it is asked for, then written. */
+static void test_unmapped_page_is_asked_for(void **state)
+{
+	const u64 gpa = 1 << 20;
+
+	start(KHZ);
+	assert_int_equal(memslot_set(&vm.mem, 1, 0, GPA(gpa), 0x2000, 0x7e0000000000ull), 0);
+	assert_int_equal(msr_write(0, MSR_KVM_SYSTEM_TIME_NEW, (gpa + 0x1040) | 1), 0);
+	assert_int_equal(msr_write(0, MSR_KVM_WALL_CLOCK_NEW, gpa + 0x20), 0);
+	assert_false(vm.clock_update(&vcpus[0]));
+	assert_int_equal(vcpus[0].exit.memory.gpa.v, gpa);
+	assert_true(vcpus[0].exit.memory.write);
+	assert_int_equal(guest_mem_map(&vm.mem, GPA(gpa), HPA(SLOT_AT + gpa), 0x1000, true), 0);
+	assert_false(vm.clock_update(&vcpus[0]));
+	assert_int_equal(vcpus[0].exit.memory.gpa.v, gpa + 0x1000);
+	assert_true(vcpus[0].exit.memory.write);
+	assert_int_not_equal(*(u32 *)ram(gpa + 0x24), 0);
+	assert_int_equal(guest_mem_map(&vm.mem, GPA(gpa + 0x1000), HPA(SLOT_AT + gpa + 0x1000),
+				       0x1000, true),
+			 0);
+	assert_true(vm.clock_update(&vcpus[0]));
+	assert_int_equal(guest_clock(0, gpa + 0x1040), keel_clock());
+	/* The wall clock is written once. */
+	*(u32 *)ram(gpa + 0x24) = 0;
+	assert_true(vm.clock_update(&vcpus[0]));
+	assert_int_equal(*(u32 *)ram(gpa + 0x24), 0);
+}
+
 static void test_read_only_page_stays(void **state)
 {
 	start(KHZ);
@@ -315,6 +343,7 @@ int main(void)
 		cmocka_unit_test(test_both_msr_pairs),
 		cmocka_unit_test(test_wall_clock),
 		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_unmapped_page_is_asked_for),
 		cmocka_unit_test(test_read_only_page_stays),
 		cmocka_unit_test(test_set_clock),
 		cmocka_unit_test(test_set_clock_realtime),

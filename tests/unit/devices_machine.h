@@ -56,6 +56,17 @@ void vcpu_post_sipi(struct vcpu *vcpu, u8 vector)
 	vcpu->sipi_vector = vector;
 }
 
+bool vcpu_memory_fault(struct vcpu *vcpu, gpa_t gpa, bool write)
+{
+	struct memslot slot;
+
+	if (!memslot_get(&vcpu->vm->mem, gpa, &slot) || (write && slot.flags & MEMSLOT_READONLY))
+		return false;
+	vcpu->exit.memory.gpa = GPA(ALIGN_DOWN(gpa.v, PAGE_SIZE));
+	vcpu->exit.memory.write = write;
+	return true;
+}
+
 enum { CPUID_X2APIC = 1u << 21, CPUID_DEADLINE = 1u << 24 };
 
 static inline void add_vcpu(u32 i, u32 id)
