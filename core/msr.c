@@ -10,12 +10,10 @@
 #include "arch-x86/regs.h"
 #include "core/control.h"
 #include "core/cpuid.h"
+#include "core/mce.h"
 #include "core/vm.h"
 
-#define MCE_BANKS	     32
 #define MCG_CTL_P	     BIT(8)
-#define MCG_SER_P	     BIT(24)
-#define MCG_LMCE_P	     BIT(27)
 #define MTRR_COUNT	     8
 #define MTRR_CAP	     (BIT(10) | BIT(8) | MTRR_COUNT) /* write-combining, fixed ranges */
 #define PAT_INIT	     0x0007040600070406ull
@@ -613,25 +611,6 @@ int msr_feature_get(u32 index, u64 *value)
 	return 0;
 }
 
-u64 msr_mce_supported(void)
-{
-	return MCG_CTL_P | MCG_SER_P | MCG_LMCE_P | MCE_BANKS;
-}
-
-int msr_setup_mce(struct vcpu *vcpu, u64 mcg_cap)
-{
-	u32 banks = mcg_cap & 0xff;
-
-	if (!banks || banks > MCE_BANKS || (mcg_cap & ~0xffull) & ~msr_mce_supported())
-		return -EINVAL;
-	vcpu->msr.mcg_cap = mcg_cap;
-	if (mcg_cap & MCG_CTL_P)
-		vcpu->msr.mcg_ctl = ~0ull;
-	for (u32 i = 0; i < banks; i++)
-		vcpu->msr.mc[4 * i] = ~0ull;
-	return 0;
-}
-
 void msr_reset(struct vcpu *vcpu)
 {
 	static const u8 cleared[] = {
@@ -648,7 +627,7 @@ void msr_reset(struct vcpu *vcpu)
 			     (vcpu->id == vcpu->vm->bsp_id ? APIC_BASE_BSP : 0),
 		.misc_enable = BIT(0),	  /* fast strings */
 		.platform_info = BIT(31), /* CPUID faulting */
-		.mcg_cap = 10,
+		.mcg_cap = MCE_BANKS,
 		.smbase = 0x30000,
 		.perf_status = 1000ull | 4ull << 40,
 	};

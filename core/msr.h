@@ -24,10 +24,6 @@ int msr_feature_get(u32 index, u64 *value);
 void msr_reset(struct vcpu *vcpu);
 /* At creation of a VM: those that its guests read and write without an exit. */
 void msr_pass_through(struct vm *vm);
-/* KVM_X86_SETUP_MCE: mcg_cap's low byte is the number of banks. -EINVAL. */
-int msr_setup_mce(struct vcpu *vcpu, u64 mcg_cap);
-/* The mask of banks and bits that KVM_X86_GET_MCE_CAP_SUPPORTED reports. */
-u64 msr_mce_supported(void);
 
 u64 vcpu_tsc(struct vcpu *vcpu);
 void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset);

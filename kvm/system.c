@@ -4,6 +4,7 @@
 
 #include "arch-x86/log.h"
 #include "core/cpuid.h"
+#include "core/mce.h"
 #include "core/mgmt.h"
 #include "core/msr.h"
 #include "core/stats.h"
@@ -78,6 +79,8 @@ s64 check_extension(struct call *call)
 		return VCPU_ID_MAX;
 	case KVM_CAP_NR_MEMSLOTS:
 		return MEMSLOT_MAX;
+	case KVM_CAP_MCE:
+		return MCE_BANKS;
 	case KVM_CAP_IRQ_ROUTING:
 		return IRQ_ROUTES_MAX;
 	case KVM_CAP_ADJUST_CLOCK:
@@ -173,6 +176,12 @@ static int get_feature(struct call *call, u32 index, u64 *value)
 static s64 get_msrs(struct call *call)
 {
 	return msrs_list(call, get_feature, false);
+}
+
+static s64 get_mce_cap_supported(struct call *call)
+{
+	*(u64 *)call->data = mce_supported();
+	return 0;
 }
 
 /* The old trace interface: gone from Linux, which answers so. */
@@ -346,6 +355,7 @@ static const struct request rows[] = {
 	{KVM_GET_MSR_INDEX_LIST, 0, 0, 0, get_msr_index_list},
 	{KVM_GET_MSR_FEATURE_INDEX_LIST, 0, 0, 0, get_msr_feature_index_list},
 	{KVM_GET_MSRS, 0, 0, 0, get_msrs},
+	{KVM_X86_GET_MCE_CAP_SUPPORTED, 0, sizeof(u64), 0, get_mce_cap_supported},
 	{KVM_TRACE_ENABLE, 0, 0, 0, trace},
 	{KVM_TRACE_PAUSE, 0, 0, 0, trace},
 	{KVM_TRACE_DISABLE, 0, 0, 0, trace},

@@ -8,6 +8,7 @@
 #include "core/cpuid.h"
 #include "core/debug.h"
 #include "core/event.h"
+#include "core/mce.h"
 #include "core/msr.h"
 #include "core/stats.h"
 #include "core/xstate.h"
@@ -617,6 +618,22 @@ static s64 nmi(struct call *call)
 	return 0;
 }
 
+static s64 setup_mce(struct call *call)
+{
+	return mce_setup(call->vcpu, *(const u64 *)call->data);
+}
+
+static s64 set_mce(struct call *call)
+{
+	const struct kvm_x86_mce *in = call->data;
+
+	return mce_inject(call->vcpu, &(struct machine_check){.status = in->status,
+							      .address = in->addr,
+							      .misc = in->misc,
+							      .mcg_status = in->mcg_status,
+							      .bank = in->bank});
+}
+
 /* ---- the rest -------------------------------------------------------------------------- */
 
 static s64 translate(struct call *call)
@@ -690,6 +707,8 @@ static const struct request rows[] = {
 	{KEEL_STATS, 0, 0, REQUEST_PARALLEL, stats},
 	{KVM_INTERRUPT, sizeof(struct kvm_interrupt), 0, 0, interrupt},
 	{KVM_NMI, 0, 0, 0, nmi},
+	{KVM_X86_SETUP_MCE, sizeof(u64), 0, 0, setup_mce},
+	{KVM_X86_SET_MCE, sizeof(struct kvm_x86_mce), 0, 0, set_mce},
 	{KVM_GET_REGS, 0, sizeof(struct kvm_regs), 0, get_regs},
 	{KVM_SET_REGS, sizeof(struct kvm_regs), 0, 0, set_regs},
 	{KVM_GET_SREGS, 0, sizeof(struct kvm_sregs), 0, get_sregs},

@@ -23,20 +23,23 @@ struct row {
 	u8 list;   /* enum direction, of the list */
 };
 
-#define CPUID_LIST(way)	 .entry = sizeof(struct kvm_cpuid_entry2), .most = 256, .list = way
-#define INDEX_LIST(size) .entry = sizeof(u32), .most = 1023, .list = OUT
-#define MSR_LIST(way)	 .entry = sizeof(struct kvm_msr_entry), .most = 256, .list = way
+#define CPUID_LIST(way) .entry = sizeof(struct kvm_cpuid_entry2), .most = 256, .list = way
+#define INDEX_LIST	.entry = sizeof(u32), .most = 1023, .list = OUT
+#define MSR_LIST(way)	.entry = sizeof(struct kvm_msr_entry), .most = 256, .list = way
 
-static const struct row system_rows[] = {{KVM_GET_API_VERSION, VALUE},
-					 {KVM_GET_VCPU_MMAP_SIZE, VALUE},
-					 {KVM_GET_SUPPORTED_CPUID, INOUT, CPUID_LIST(OUT)},
-					 {KVM_GET_MSR_INDEX_LIST, INOUT, INDEX_LIST()},
-					 {KVM_GET_MSR_FEATURE_INDEX_LIST, INOUT, INDEX_LIST()},
-					 {KVM_GET_MSRS, IN, MSR_LIST(INOUT)},
-					 {KVM_TRACE_ENABLE, NONE},
-					 {KVM_TRACE_PAUSE, NONE},
-					 {KVM_TRACE_DISABLE, NONE},
-					 {}};
+static const struct row system_rows[] = {
+	{KVM_GET_API_VERSION, VALUE},
+	{KVM_GET_VCPU_MMAP_SIZE, VALUE},
+	{KVM_GET_SUPPORTED_CPUID, INOUT, CPUID_LIST(OUT)},
+	{KVM_GET_MSR_INDEX_LIST, INOUT, INDEX_LIST},
+	{KVM_GET_MSR_FEATURE_INDEX_LIST, INOUT, INDEX_LIST},
+	{KVM_GET_MSRS, IN, MSR_LIST(INOUT)},
+	{KVM_X86_GET_MCE_CAP_SUPPORTED, OUT},
+	{KVM_TRACE_ENABLE, NONE},
+	{KVM_TRACE_PAUSE, NONE},
+	{KVM_TRACE_DISABLE, NONE},
+	{},
+};
 
 static const struct row vm_rows[] = {
 	{KVM_ENABLE_CAP, IN},
@@ -57,7 +60,8 @@ static const struct row vm_rows[] = {
 	{KVM_GET_CLOCK, OUT},
 	{KVM_SET_CLOCK, IN},
 	{KVM_GET_TSC_KHZ, NONE},
-	{}};
+	{},
+};
 
 static const struct row vcpu_rows[] = {
 	{KVM_GET_REGS, OUT},
@@ -86,6 +90,8 @@ static const struct row vcpu_rows[] = {
 	{KVM_SET_GUEST_DEBUG, IN},
 	{KVM_INTERRUPT, IN},
 	{KVM_NMI, NONE},
+	{KVM_X86_SETUP_MCE, IN},
+	{KVM_X86_SET_MCE, IN},
 	{KVM_GET_TSC_KHZ, NONE},
 	{KVM_SET_TSC_KHZ, VALUE},
 	{KVM_ENABLE_CAP, IN},
@@ -93,7 +99,8 @@ static const struct row vcpu_rows[] = {
 	{KVM_TPR_ACCESS_REPORTING, INOUT},
 	{KVM_SET_VAPIC_ADDR, IN},
 	{KEEL_STATS, OUT, sizeof(struct keel_stats)},
-	{}};
+	{},
+};
 
 static const struct row *find(const struct row *rows, u32 request)
 {

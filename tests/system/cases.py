@@ -131,7 +131,17 @@ def tour(*kinds):
             for kind, block in blocks if kind in kinds for line in block.splitlines()]
 
 
+WITH_QEMU = ("--with-qemu", "--memory", "3072")
 OOPS = [r"\bWARNING: |\bBUG: |Call Trace:"] # what Linux says of itself
+
+
+
+def qemu(machine, accelerator, line):
+    """The shell's line that starts Debian's QEMU, unmodified, with Debian's kernel as its guest."""
+    return (f"qemu-system-x86_64 {machine} {accelerator} -cpu host -m 256 -display none -nodefaults"
+            " -no-reboot -serial stdio -kernel /boot/vmlinuz -initrd /boot/initrd"
+            f' -append "console=ttyS0 quiet {line}"; echo "QEMU ended: $?"')
+
 
 CASES = []
 
@@ -184,6 +194,9 @@ CASES += [
           r"^unloaded"], forbid=OOPS, quick=True),
     Case("Linux's /dev/kvm from keel.ko: bare-metal guests", 120, Linux("guests; dmesg -c | tail -20"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", *OOPS]),
+    Case("Debian's QEMU on keel.ko's /dev/kvm: microvm, Linux", 180,
+         Linux(qemu("-M microvm,rtc=on", "-accel kvm,kernel-irqchip=on", "keel.test=1,100,100"), WITH_QEMU),
+         [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0"], forbid=OOPS),
     Case("bare-metal guests", 240, efi("kvm/guests.efi"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], machines=BOTH, by_hand=SMOKE[2:], quick=True),
     Case("bare-metal guests, every VMCB checked", 400,

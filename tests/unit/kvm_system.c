@@ -25,7 +25,7 @@ static void test_unknown_requests(void **state)
 		KEEL_MAP,
 		KVM_CREATE_VCPU,
 		KVM_GET_SUPPORTED_HV_CPUID,
-		KVM_X86_GET_MCE_CAP_SUPPORTED,
+		KVM_X86_SETUP_MCE,
 		KVM_IRQ_LINE,
 		KVM_GET_REGS,
 	};
@@ -37,6 +37,14 @@ static void test_unknown_requests(void **state)
 	assert_int_equal(call(0, KVM_GET_API_VERSION | BIT(31), 0, 0, 0), -EINVAL);
 	assert_int_equal(call(1, KVM_GET_API_VERSION, 0, 0, 0), -EBADF);
 	assert_int_equal(call(~0ull, KVM_GET_API_VERSION, 0, 0, 0), -EBADF);
+}
+
+static void test_machine_check_capability(void **state)
+{
+	u64 cap = 0;
+
+	assert_int_equal(request(0, KVM_X86_GET_MCE_CAP_SUPPORTED, &cap, sizeof(cap)), 0);
+	assert_int_equal(cap, BIT(8) | BIT(24));
 }
 
 static void test_trace_is_not_supported(void **state)
@@ -81,7 +89,6 @@ static void test_check_extension(void **state)
 		KVM_CAP_SYNC_MMU,
 		KVM_CAP_IRQFD,
 		KVM_CAP_IOEVENTFD,
-		KVM_CAP_MCE,
 		KVM_CAP_TSC_CONTROL,
 		KVM_CAP_SYNC_REGS,
 		KVM_CAP_SPLIT_IRQCHIP,
@@ -103,6 +110,7 @@ static void test_check_extension(void **state)
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_NR_VCPUS, 0, 0), 2);
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS, 0, 0), 64);
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPU_ID, 0, 0), 4096);
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_MCE, 0, 0), 32);
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS, 0, 0), 32764);
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_IRQ_ROUTING, 0, 0), 4096);
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_SET_GUEST_DEBUG2, 0, 0),
@@ -345,6 +353,7 @@ int main(void)
 		cmocka_unit_test_setup(test_api_version_and_mmap_size, start_two),
 		cmocka_unit_test_setup(test_unknown_requests, start_two),
 		cmocka_unit_test_setup(test_trace_is_not_supported, start_two),
+		cmocka_unit_test_setup(test_machine_check_capability, start_two),
 		cmocka_unit_test_setup(test_check_extension, start_two),
 		cmocka_unit_test_setup(test_supported_cpuid, start_two),
 		cmocka_unit_test_setup(test_msr_lists, start_two),

@@ -58,7 +58,7 @@ static void test_unknown_requests(void **state)
 		KVM_GET_XSAVE2,
 		KVM_SET_SIGNAL_MASK,
 		KVM_SMI,
-		KVM_X86_SETUP_MCE,
+		KVM_X86_GET_MCE_CAP_SUPPORTED,
 		KVM_GET_NESTED_STATE,
 		KVM_IRQ_LINE,
 		KVM_SET_USER_MEMORY_REGION,
@@ -749,6 +749,23 @@ static void test_interrupt(void **state)
 	vcpu->vm->split_irqchip = false;
 }
 
+static void test_machine_checks(void **state)
+{
+	struct kvm_x86_mce mce = {.status = BIT(63), .addr = 1, .misc = 2, .bank = 3};
+	u64 cap = 4;
+
+	assert_int_equal(on_vcpu(KVM_X86_SETUP_MCE, &cap, sizeof(cap)), 0);
+	assert_int_equal(on_vcpu(KVM_X86_SET_MCE, &mce, sizeof(mce)), 0);
+	assert_int_equal(vcpu->msr.mc[4 * 3 + 1], BIT(63));
+	assert_int_equal(vcpu->msr.mc[4 * 3 + 2], 1);
+	assert_int_equal(vcpu->msr.mc[4 * 3 + 3], 2);
+	mce.bank = 4;
+	assert_int_equal(on_vcpu(KVM_X86_SET_MCE, &mce, sizeof(mce)), -EINVAL);
+	cap = 33;
+	assert_int_equal(on_vcpu(KVM_X86_SETUP_MCE, &cap, sizeof(cap)), -EINVAL);
+	assert_int_equal(on_vcpu(KVM_X86_SETUP_MCE, &cap, sizeof(cap) - 1), -EINVAL);
+}
+
 static void test_interrupt_with_irqchip(void **state)
 {
 	struct kvm_interrupt irq = {.irq = 0x21};
@@ -873,6 +890,7 @@ int main(void)
 		cmocka_unit_test_setup(test_events_with_capabilities, start),
 		cmocka_unit_test_setup(test_sipi_vector_event, start_with_irqchip),
 		cmocka_unit_test_setup(test_interrupt, start),
+		cmocka_unit_test_setup(test_machine_checks, start),
 		cmocka_unit_test_setup(test_interrupt_with_irqchip, start_with_irqchip),
 		cmocka_unit_test_setup(test_nmi, start),
 		cmocka_unit_test_setup(test_translate, start),
