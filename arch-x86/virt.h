@@ -227,6 +227,7 @@ enum virt_kind { VIRT_MANAGEMENT, VIRT_CHILD };
 /* What the backend keeps per VM. */
 struct virt_vm {
 	enum virt_kind kind;
+	u64 features; /* enum virt_feature that it uses: virt_features or fewer. core/ sets it */
 	hpa_t slat_root;
 	u64 slat_generation; /* mm/ increments it; an entry that sees a new one flushes first */
 	/*
@@ -263,7 +264,8 @@ struct virt_vcpu {
 	const u64 *written;
 	u32 written_count;
 	struct virt_vm *vm;
-	void *hw; /* VMCB or VMCS */
+	u64 features; /* its VM's, which do not change any more */
+	void *hw;     /* VMCB or VMCS */
 	hpa_t hw_hpa;
 	struct cpu *cpu; /* where it ran last; NULL: nowhere */
 	u64 slat_generation_seen;
@@ -329,7 +331,15 @@ enum virt_feature {
 		BIT(12), /* guests can execute it: SVM has no control for it; so the next ones */
 	VIRT_XSAVES = BIT(13),
 	VIRT_WAITPKG = BIT(14),
+	VIRT_SLAT_2M = BIT(15),
+	VIRT_VIRTUAL_NMI = BIT(16), /* VMX: the processor follows the blocking of NMIs */
 };
+
+/* Those that a guest does not see, so that a VM can do without. */
+#define VIRT_HIDDEN_FEATURES                                                                       \
+	(VIRT_NEXT_RIP | VIRT_DECODE_ASSISTS | VIRT_FLUSH_BY_ASID | VIRT_CLEAN_BITS |              \
+	 VIRT_TSC_SCALING | VIRT_PAUSE_FILTER | VIRT_SLAT_1G | VIRT_PREEMPT_TIMER | VIRT_PML |     \
+	 VIRT_VPID | VIRT_TPR_SHADOW | VIRT_SLAT_2M | VIRT_VIRTUAL_NMI)
 
 struct virt_ops {
 	const char *name; /* "SVM", "VMX" */

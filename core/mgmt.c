@@ -383,6 +383,7 @@ static noinline void handle_exit(struct vcpu *vcpu, const struct vm_exit *e)
 	case EXIT_NMI:
 		mgmt_nmi(vcpu);
 		break;
+	case EXIT_INTR_WINDOW: /* VMX without virtual NMIs: in place of the next one */
 	case EXIT_NMI_WINDOW:
 		mgmt_nmi_window(vcpu);
 		break;

@@ -66,12 +66,15 @@ u64 mgmt_pool_pages(u64 ram_end, u32 count)
 {
 	u64 address_bits = MIN(cpuid(0x80000008, 0).eax & 0xff, 48u);
 	/* One table holds the leaves of 512 GiB, or of 1 GiB. */
-	u32 table_bits = virt_features & VIRT_SLAT_1G ? 39 : 30;
+	u64 sizes = stage2_sizes(virt_features);
+	u32 table_bits = sizes & SIZE_1G ? 39 : 30;
 	u64 tables = address_bits > table_bits ? BIT(address_bits - table_bits) : 1;
 
 	/* Sizes are of the order of Keel's whole budget at most: an odd machine gets fewer. */
-	return 256 + TYPE_TABLES + MIN(tables, 1024ull) + (u64)count * vcpu_pages() +
-	       ram_end / SIZE_1G;
+	tables = MIN(tables, 1024ull);
+	if (!(sizes & SIZE_2M)) /* or of 2 MiB: for what is mapped at launch */
+		tables += ALIGN_UP(MAX(ram_end, KNOWN_END), SIZE_1G) / SIZE_2M;
+	return 256 + TYPE_TABLES + tables + (u64)count * vcpu_pages() + ram_end / SIZE_1G;
 }
 
 int mgmt_memory_init(const struct mgmt_boot *boot)
@@ -98,7 +101,7 @@ int mgmt_memory_init(const struct mgmt_boot *boot)
  */
 static int first_touch(u64 gpa)
 {
-	u64 size = virt_features & VIRT_SLAT_1G ? SIZE_1G : SIZE_2M;
+	u64 size = stage2_sizes(virt_features) & SIZE_1G ? SIZE_1G : SIZE_2M;
 	u64 base = ALIGN_DOWN(gpa, size);
 
 	if (base < known_end || base + size > physical_end)

@@ -693,7 +693,7 @@ enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 		if (unlikely(vcpu->exit_pending))
 			return RUN_FAULT;
 	}
-	if (virt_features & VIRT_PREEMPT_TIMER)
+	if (vcpu->v.features & VIRT_PREEMPT_TIMER)
 		armed = 0; /* no deadline is earlier: the backend's timer stands for the caller's */
 	start_run(vcpu, cpu);
 	/* Who sets step_hit sets a request, too. The last look at all of them is at the entry. */

@@ -51,6 +51,7 @@ int vm_init(struct vm *vm, enum virt_kind kind)
 	if (kind == VIRT_CHILD)
 		vm->handle = __atomic_add_fetch(&last_handle, 1, __ATOMIC_RELAXED);
 	vm->virt.kind = kind;
+	vm->virt.features = virt_features;
 	error = virt->vm_init(&vm->virt, &vm->pool);
 	if (!error)
 		error = guest_mem_init(&vm->mem, &vm->virt, &vm->pool, kind == VIRT_MANAGEMENT);
@@ -62,6 +63,17 @@ int vm_init(struct vm *vm, enum virt_kind kind)
 	vm->low_water = LOW_WATER;
 	if (kind == VIRT_CHILD)
 		msr_pass_through(vm);
+	return 0;
+}
+
+int vm_do_without(struct vm *vm, u64 features)
+{
+	if (features & ~(u64)VIRT_HIDDEN_FEATURES)
+		return -EINVAL;
+	if (vm->vcpu_count || vm->virt.dirty_logs)
+		return -EBUSY;
+	vm->virt.features &= ~features;
+	vm->mem.s2.large_pages = stage2_sizes(vm->virt.features);
 	return 0;
 }
 

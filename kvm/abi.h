@@ -77,6 +77,9 @@ enum keel_reply {
 #define KEEL_RECLAIM                                                                               \
 	KEEL_IO(0x13) /* RDX base, R8 pages: donated but not used, they come                       \
 			 back; EINVAL: not such pages */
+#define KEEL_DO_WITHOUT                                                                            \
+	KEEL_IO(0x14) /* on a VM: RDX optional features of the processor (bits as in               \
+			 docs/hypercalls.md) that it shall not use; result: those that it uses */
 
 enum keel_run_flags {
 	KEEL_RUN_IMMEDIATE = 1, /* a signal is pending: complete I/O, then KEEL_EINTR */

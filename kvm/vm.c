@@ -83,7 +83,7 @@ static s64 get_dirty_log(struct call *call)
 	if (!buffer_valid(base, bytes))
 		return -EFAULT;
 	/* The vCPUs' lists of pages are in the bitmaps when they have left the guest. */
-	if (virt_features & VIRT_PML)
+	if (call->vm->virt.features & VIRT_PML)
 		vm_flush_wait(call->vm);
 	error = dirty_log_get(&call->vm->mem, call->extra, phys_ptr(HPA(base)), bytes);
 	if (!error)
@@ -347,6 +347,13 @@ static s64 get_tsc_khz(struct call *call)
 	return call->vm->tsc_khz;
 }
 
+static s64 do_without(struct call *call)
+{
+	int error = vm_do_without(call->vm, call->argument);
+
+	return error ? error : (s64)(call->vm->virt.features & VIRT_HIDDEN_FEATURES);
+}
+
 static const struct request rows[] = {
 	{KVM_IRQ_LINE, sizeof(struct kvm_irq_level), 0, 0, irq_line},
 	{KVM_IRQ_LINE_STATUS, sizeof(struct kvm_irq_level), sizeof(struct kvm_irq_level), 0,
@@ -376,6 +383,7 @@ static const struct request rows[] = {
 	{KVM_GET_CLOCK, 0, sizeof(struct kvm_clock_data), 0, get_clock},
 	{KVM_SET_CLOCK, sizeof(struct kvm_clock_data), 0, REQUEST_LOCK, set_clock},
 	{KVM_GET_TSC_KHZ, 0, 0, 0, get_tsc_khz},
+	{KEEL_DO_WITHOUT, 0, 0, REQUEST_LOCK, do_without},
 	{KEEL_DESTROY, 0, 0, REQUEST_DYING, vm_destroy},
 	{KEEL_TAKE_BACK, 0, 0, REQUEST_DYING, vm_take_back},
 };

@@ -22,7 +22,7 @@ static void count_logs(struct guest_mem *m, int change)
 	struct virt_vm *vm = m->s2.vm;
 
 	vm->dirty_logs += (u32)change;
-	if (virt_features & VIRT_PML)
+	if (vm->features & VIRT_PML)
 		__atomic_fetch_add(&vm->slat_generation, 1, __ATOMIC_SEQ_CST);
 }
 

@@ -76,7 +76,7 @@ static void references_settle(struct guest_mem *m, gpa_t gpa, u64 size)
 		frames_put(p.hpa, p.size / PAGE_SIZE);
 }
 
-static u32 mapping_flags(const struct memslot *slot, bool writable)
+static u32 mapping_flags(const struct guest_mem *m, const struct memslot *slot, bool writable)
 {
 	/* The frames are cached memory of the management guest: no second memory type for them. */
 	u32 flags = S2_READ | S2_EXEC | S2_IGNORE_PAT;
@@ -85,7 +85,7 @@ static u32 mapping_flags(const struct memslot *slot, bool writable)
 		flags |= S2_MAY_WRITE;
 		if (!slot->dirty)
 			flags |= S2_WRITE;
-		else if (virt_features & VIRT_PML)
+		else if (m->s2.vm->features & VIRT_PML)
 			flags |= S2_WRITE | S2_CLEAN;
 	}
 	return flags;
@@ -108,7 +108,7 @@ static int map_locked(struct guest_mem *m, gpa_t gpa, hpa_t hpa, u64 size, bool 
 	if (frames_get(hpa, size / PAGE_SIZE))
 		return -EBUSY;
 	references_settle(m, gpa, size);
-	error = stage2_map(&m->s2, gpa, hpa, size, mapping_flags(slot, writable));
+	error = stage2_map(&m->s2, gpa, hpa, size, mapping_flags(m, slot, writable));
 	CHECK(!error);
 	return 0;
 }

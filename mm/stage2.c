@@ -156,6 +156,14 @@ static bool split_at(struct stage2 *s, u64 address)
 
 /* ---- mapping --------------------------------------------------------------------------------- */
 
+u64 stage2_sizes(u64 features)
+{
+	/* A leaf of 1 GiB is split into such of 2 MiB. */
+	if (!(features & VIRT_SLAT_2M))
+		return 0;
+	return features & VIRT_SLAT_1G ? SIZE_2M | SIZE_1G : SIZE_2M;
+}
+
 int stage2_init(struct stage2 *s, struct virt_vm *vm, struct pool *pool)
 {
 	hpa_t root = pool_alloc(pool, 1);
@@ -165,9 +173,7 @@ int stage2_init(struct stage2 *s, struct virt_vm *vm, struct pool *pool)
 	*s = (struct stage2){.format = virt->ept ? &radix_ept : &radix_npt,
 			     .vm = vm,
 			     .pool = pool,
-			     .large_pages = SIZE_2M};
-	if (virt_features & VIRT_SLAT_1G)
-		s->large_pages |= SIZE_1G;
+			     .large_pages = stage2_sizes(vm->features)};
 	vm->slat_root = root;
 	vm->slat_generation = 1;
 	return 0;
@@ -401,7 +407,7 @@ void stage2_log_writes(struct stage2 *s, gpa_t gpa, u64 size)
 	spin_lock(&s->lock);
 	for (; radix_next(s->format, s->vm->slat_root, &c, end); c.address = radix_behind(&c)) {
 		u64 both = s->format->write | s->format->dirty;
-		bool clean = !c.level && virt_features & VIRT_PML;
+		bool clean = !c.level && s->vm->features & VIRT_PML;
 
 		/* One that is clean already may be dirty in a TLB. */
 		if (!radix_present(s->format, *c.entry) || !(*c.entry & both))
@@ -432,7 +438,7 @@ int stage2_make_writable(struct stage2 *s, gpa_t gpa, bool whole)
 		goto out;
 	if (!whole)
 		slot = slot_make(s, gpa.v, 0);
-	if (slot && !whole && level && virt_features & VIRT_PML)
+	if (slot && !whole && level && s->vm->features & VIRT_PML)
 		open_table(s, slot - radix_index(gpa.v, 0));
 	if (slot)
 		entry_set(slot, *slot | s->format->write | s->format->dirty);

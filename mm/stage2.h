@@ -49,6 +49,8 @@ struct stage2 {
 	struct stage2_retired waiting; /* older, its generation is fixed */
 };
 
+/* Sizes of large pages with these features (enum virt_feature): SIZE_2M and SIZE_1G, or 0. */
+u64 stage2_sizes(u64 features);
 /* Allocates the root table, publishes it in vm. The format is the backend's. -ENOMEM. */
 int stage2_init(struct stage2 *s, struct virt_vm *vm, struct pool *pool);
 /*

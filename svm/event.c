@@ -134,7 +134,7 @@ static void push_next_rip(struct virt_vcpu *v, u8 length)
 {
 	v->soft_len = length;
 	vmcb_of(v)->next_rip = v->rip + length;
-	if (!(virt_features & VIRT_NEXT_RIP))
+	if (!(v->features & VIRT_NEXT_RIP))
 		v->rip += length;
 }
 
@@ -144,7 +144,7 @@ void svm_inject(struct virt_vcpu *v, const struct virt_event *event)
 
 	/* Another injection before the entry of the last one: RIP stands at the instruction again.
 	 */
-	if (v->soft_len && !(virt_features & VIRT_NEXT_RIP))
+	if (v->soft_len && !(v->features & VIRT_NEXT_RIP))
 		v->rip -= v->soft_len;
 	v->soft_len = 0;
 	vmcb->event_inject = 0;
@@ -184,7 +184,7 @@ void svm_decode_vectoring(struct virt_vcpu *v, struct virt_event *event)
 	if (is_soft(type, info)) {
 		if (!v->soft_len)
 			return;
-		if (!(virt_features & VIRT_NEXT_RIP))
+		if (!(v->features & VIRT_NEXT_RIP))
 			v->rip -= v->soft_len;
 		event->insn_len = v->soft_len;
 		event->type = type == VMCB_EVENT_SOFT ? EVENT_SOFT_INTR : EVENT_EXCEPTION;

@@ -200,17 +200,18 @@ void svm_static_intercepts(enum virt_kind kind, u32 words[INTERCEPT_WORDS])
 #define PLAIN_REASONS                                                                              \
 	(BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_INTR) | BIT(EXIT_NMI) | BIT(EXIT_PAUSE))
 
-static noinline void decode_string_io(u64 info, struct vm_exit *e)
+static noinline void decode_string_io(const struct virt_vcpu *v, u64 info, struct vm_exit *e)
 {
 	e->io.rep = info & IOIO_REP;
 	e->io.address_size = (info & IOIO_ADDRESS) >> 6;
 	e->io.seg = SEG_COUNT;
-	if (virt_features & VIRT_DECODE_ASSISTS)
+	if (v->features & VIRT_DECODE_ASSISTS)
 		e->io.seg = (info & IOIO_SEGMENT) >> 10;
 }
 
-static inline void decode_io(const struct vmcb *vmcb, struct vm_exit *e)
+static inline void decode_io(const struct virt_vcpu *v, struct vm_exit *e)
 {
+	const struct vmcb *vmcb = vmcb_of(v);
 	u64 info = vmcb->exit_info1;
 
 	e->io.port = info >> 16;
@@ -220,11 +221,12 @@ static inline void decode_io(const struct vmcb *vmcb, struct vm_exit *e)
 	/* EXITINFO2 is the next instruction's RIP, with or without NRIPS. */
 	e->insn_len = vmcb->exit_info2 - vmcb->rip;
 	if (unlikely(info & IOIO_STRING))
-		decode_string_io(info, e);
+		decode_string_io(v, info, e);
 }
 
-static void decode_slat(const struct vmcb *vmcb, struct vm_exit *e)
+static void decode_slat(const struct virt_vcpu *v, struct vm_exit *e)
 {
+	const struct vmcb *vmcb = vmcb_of(v);
 	u64 info = vmcb->exit_info1;
 
 	if (info & PF_RESERVED)
@@ -237,7 +239,7 @@ static void decode_slat(const struct vmcb *vmcb, struct vm_exit *e)
 	e->slat.present = info & PF_PRESENT;
 	e->slat.table_walk = info & NPF_TABLE;
 	/* APM vol. 2, "Guest Instruction Bytes": not for instruction fetches. */
-	if (virt_features & VIRT_DECODE_ASSISTS && !e->slat.exec) {
+	if (v->features & VIRT_DECODE_ASSISTS && !e->slat.exec) {
 		e->insn_bytes_len = MIN(vmcb->insn_bytes_len, 15);
 		memcpy(e->insn_bytes, vmcb->insn_bytes, sizeof(e->insn_bytes));
 	}
@@ -257,9 +259,10 @@ static void decode_exception(const struct vmcb *vmcb, struct vm_exit *e)
 		e->exception.payload = vmcb->dr6 ^ DR6_INIT;
 }
 
-static void decode_mov(const struct vmcb *vmcb, struct vm_exit *e)
+static void decode_mov(const struct virt_vcpu *v, struct vm_exit *e)
 {
-	bool assists = virt_features & VIRT_DECODE_ASSISTS;
+	const struct vmcb *vmcb = vmcb_of(v);
+	bool assists = v->features & VIRT_DECODE_ASSISTS;
 	bool cr = e->reason == EXIT_CR_READ || e->reason == EXIT_CR_WRITE;
 
 	e->mov.nr = vmcb->exit_code & 15;
@@ -284,10 +287,10 @@ static void decode_task_switch(const struct vmcb *vmcb, struct vm_exit *e)
 		e->task_switch.source = vmcb->exit_int_info & VMCB_EVENT_VALID ? 3 : 0;
 }
 
-static void decode_invlpg(const struct vmcb *vmcb, struct vm_exit *e)
+static void decode_invlpg(const struct virt_vcpu *v, struct vm_exit *e)
 {
-	e->invlpg.gva_valid = virt_features & VIRT_DECODE_ASSISTS;
-	e->invlpg.gva = vmcb->exit_info1;
+	e->invlpg.gva_valid = v->features & VIRT_DECODE_ASSISTS;
+	e->invlpg.gva = vmcb_of(v)->exit_info1;
 }
 
 /* What only some reasons have. */
@@ -301,7 +304,7 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e)
 			e->reason = EXIT_WRMSR;
 		break;
 	case EXIT_SLAT:
-		decode_slat(vmcb, e);
+		decode_slat(v, e);
 		break;
 	case EXIT_EXCEPTION:
 		decode_exception(vmcb, e);
@@ -310,13 +313,13 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e)
 	case EXIT_CR_WRITE:
 	case EXIT_DR_READ:
 	case EXIT_DR_WRITE:
-		decode_mov(vmcb, e);
+		decode_mov(v, e);
 		break;
 	case EXIT_TASK_SWITCH:
 		decode_task_switch(vmcb, e);
 		break;
 	case EXIT_INVLPG:
-		decode_invlpg(vmcb, e);
+		decode_invlpg(v, e);
 		break;
 	case EXIT_NMI_WINDOW:
 		svm_nmi_iret(v, e);
@@ -345,7 +348,7 @@ static void decode_other(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
 	const struct vmcb *vmcb = vmcb_of(v);
 
 	/* APM vol. 2, "State Saved on Exit": nRIP is written for instruction intercepts only. */
-	if (virt_features & VIRT_NEXT_RIP && vmcb->next_rip - v->rip <= 15)
+	if (v->features & VIRT_NEXT_RIP && vmcb->next_rip - v->rip <= 15)
 		e->insn_len = vmcb->next_rip - v->rip;
 	else if (reason != EXIT_HYPERCALL)
 		decode_code(vmcb, &e->code);
@@ -376,7 +379,7 @@ void svm_decode(struct virt_vcpu *v, struct vm_exit *e)
 	if (unlikely(vmcb->exit_int_info & VMCB_EVENT_VALID))
 		svm_decode_vectoring(v, &e->vectoring);
 	if (reason == EXIT_IO)
-		decode_io(vmcb, e);
+		decode_io(v, e);
 	else
 		decode_other(v, e, reason);
 }

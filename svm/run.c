@@ -151,7 +151,7 @@ static void prepare_translations(struct virt_vcpu *v, struct cpu *cpu)
 	if (likely(v->asid_generation == cpu->asid_generation &&
 		   generation == v->slat_generation_seen && !v->flush))
 		return;
-	if (v->asid_generation == cpu->asid_generation && virt_features & VIRT_FLUSH_BY_ASID)
+	if (v->asid_generation == cpu->asid_generation && v->features & VIRT_FLUSH_BY_ASID)
 		vmcb->tlb_control = TLB_FLUSH_ASID;
 	else
 		vmcb->tlb_control = new_asid(v, cpu);
@@ -172,7 +172,7 @@ static noinline void prepare_rare(struct virt_vcpu *v)
 		svm_nmi_prepare(v);
 	if (v->dirty & DIRTY_EXTRA)
 		vmload(v->hw_hpa);
-	if (virt_features & VIRT_CLEAN_BITS)
+	if (v->features & VIRT_CLEAN_BITS)
 		vmcb->clean = CLEAN_ALL & ~v->dirty;
 	if (virt_check_entry)
 		svm_check_before(v);
@@ -191,7 +191,7 @@ static noinline void settle_rare(struct virt_vcpu *v, struct vm_exit *e)
 	if (v->once) {
 		vmcb->tlb_control = TLB_KEEP;
 		vmcb->event_inject = 0;
-		vmcb->clean = virt_features & VIRT_CLEAN_BITS ? CLEAN_ALL : 0;
+		vmcb->clean = v->features & VIRT_CLEAN_BITS ? CLEAN_ALL : 0;
 		v->soft_len = 0;
 		v->once = virt_check_entry;
 	}

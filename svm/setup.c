@@ -81,7 +81,7 @@ static void read_features(u64 *features)
 	u32 edx = cpuid(0x8000000a, 0).edx;
 	u32 speculation = cpuid(0x80000008, 0).ebx;
 
-	*features = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG;
+	*features = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG | VIRT_SLAT_2M;
 	for (size_t i = 0; i < ARRAY_SIZE(map); i++)
 		if (edx & map[i].cpuid)
 			*features |= map[i].feature;
@@ -211,6 +211,7 @@ int svm_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 	if (page.v == HPA_NONE.v)
 		return trace_error(-ENOMEM);
 	v->vm = vm;
+	v->features = vm->features;
 	v->hw_hpa = page;
 	v->hw = vmcb = phys_ptr(page);
 	v->extra_saved = true;
@@ -227,7 +228,7 @@ int svm_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 		vmcb->lbr_control = LBR_ENABLE;
 	if (vm->kind == VIRT_CHILD) {
 		vmcb->int_control = V_INTR_MASKING;
-		if (virt_features & VIRT_PAUSE_FILTER) {
+		if (v->features & VIRT_PAUSE_FILTER) {
 			vmcb->intercepts[SVM_PAUSE / 32] |= BIT(SVM_PAUSE % 32);
 			vmcb->pause_count = PAUSE_COUNT;
 			vmcb->pause_threshold = PAUSE_CYCLES;

@@ -4,6 +4,72 @@
 #include "arch-x86/regs.h"
 #include "vmx/internal.h"
 
+/*
+ * Without virtual NMIs an NMI that an entry injects blocks NMIs for the processor itself, until
+ * root's IRET: the guest's has no effect on that (SDM vol. 3, "Changes to Instruction Behavior in
+ * VMX Non-Root Operation"), and nothing tells of it. So root opens them at the next exit, for which
+ * it asks as soon as the guest can take interrupts; and as in KVM NMIs count as blocked for the
+ * guest until then, since handlers of NMIs keep interrupts off.
+ */
+static bool soft_nmis(const struct virt_vcpu *v)
+{
+	return !(v->features & VIRT_VIRTUAL_NMI);
+}
+
+static bool injects_nmi(const struct vmx_vcpu *x)
+{
+	return x->injected && x->event.type == EVENT_NMI;
+}
+
+static u32 windows(const struct virt_vcpu *v, u32 set)
+{
+	u32 cpu = set & INTERCEPT_INTR_WINDOW ? CPU_INTR_WINDOW : 0;
+
+	if (!soft_nmis(v))
+		return set & INTERCEPT_NMI_WINDOW ? cpu | CPU_NMI_WINDOW : cpu;
+	return set & INTERCEPT_NMI_WINDOW || injects_nmi(vmx_of(v)) ? CPU_INTR_WINDOW : cpu;
+}
+
+void vmx_injected(struct virt_vcpu *v, const struct vm_exit *e)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	bool open = soft_nmis(v) && injects_nmi(x);
+	u32 state;
+
+	x->injected = false;
+	if (!open)
+		return;
+	x->nmi_masked = e->vectoring.type != EVENT_NMI;
+	state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state & ~(u32)BLOCKED_BY_NMI);
+	vmx_open_nmi();
+	vmx_intercept(v, v->intercept_set);
+}
+
+bool vmx_nmi_masked(struct virt_vcpu *v)
+{
+	u32 state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+	bool shadow = state & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
+
+	if (!soft_nmis(v))
+		return state & BLOCKED_BY_NMI;
+	if (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF && !shadow)
+		vmx_of(v)->nmi_masked = false;
+	return vmx_of(v)->nmi_masked;
+}
+
+void vmx_mask_nmi(struct virt_vcpu *v, bool masked)
+{
+	u32 state;
+
+	if (soft_nmis(v)) {
+		vmx_of(v)->nmi_masked = masked;
+		return;
+	}
+	state = vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(u32)BLOCKED_BY_NMI;
+	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state | (masked ? BLOCKED_BY_NMI : 0));
+}
+
 void vmx_intercept(struct virt_vcpu *v, u32 set)
 {
 	const struct vmx_vcpu *x = vmx_of(v);
@@ -13,10 +79,7 @@ void vmx_intercept(struct virt_vcpu *v, u32 set)
 
 	v->intercept_set = set;
 	v->nmi_window = set & INTERCEPT_NMI_WINDOW;
-	if (set & INTERCEPT_INTR_WINDOW)
-		cpu |= CPU_INTR_WINDOW;
-	if (v->nmi_window)
-		cpu |= CPU_NMI_WINDOW;
+	cpu |= windows(v, set);
 	/* A child's DRs are on the processor only while dr_live: else it would see others'. */
 	if (set & INTERCEPT_MOV_DR || (child && !v->dr_live))
 		cpu |= CPU_MOV_DR;
@@ -87,6 +150,8 @@ void vmx_inject(struct virt_vcpu *v, const struct virt_event *event)
 	vmx_current(v);
 	x->injected = event->type != EVENT_NONE;
 	x->event = *event;
+	if (soft_nmis(v))
+		vmx_intercept(v, v->intercept_set);
 	if (!x->injected) {
 		vmwrite(VMCS_ENTRY_INTR_INFO, 0);
 		return;
@@ -110,7 +175,6 @@ void vmx_decode_vectoring(struct virt_vcpu *v, struct virt_event *event)
 {
 	const struct vmx_vcpu *x = vmx_of(v);
 	u32 info = vmread(VMCS_VECTORING_INFO);
-	u32 state;
 
 	*event = (struct virt_event){.type = EVENT_NONE};
 	if (!(info & INTR_VALID))
@@ -126,8 +190,7 @@ void vmx_decode_vectoring(struct virt_vcpu *v, struct virt_event *event)
 	case INTR_TYPE_NMI:
 		event->type = EVENT_NMI;
 		/* Not delivered, so not masked: the injection again will mask. */
-		state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
-		vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state & ~(u32)BLOCKED_BY_NMI);
+		vmx_mask_nmi(v, false);
 		break;
 	case INTR_TYPE_HARD_EXCEPTION:
 		event->type = EVENT_EXCEPTION;

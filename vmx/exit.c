@@ -42,7 +42,7 @@ struct exit_row {
  */
 static const struct exit_row exit_rows[VMX_EXIT_COUNT] = {
 	[VMX_EXCEPTION_NMI] = {"EXCEPTION_NMI", EXIT_EXCEPTION, ALWAYS, ALWAYS, DELIVERY,
-			       PIN(PIN_NMI | PIN_VIRTUAL_NMIS)},
+			       PIN(PIN_NMI)},
 	[VMX_EXTERNAL_INTR] = {"EXTERNAL_INTR", EXIT_INTR, NEVER, ALWAYS, 0,
 			       PIN(PIN_EXTERNAL_INTR)},
 	[VMX_TRIPLE_FAULT] = {"TRIPLE_FAULT", EXIT_TRIPLE_FAULT, UNCONDITIONAL, UNCONDITIONAL},
@@ -196,11 +196,10 @@ enum io_info {
  * An IRET that opened NMIs and then faulted did not happen: they are masked again. SDM vol. 3,
  * "Information About NMI Unblocking Due to IRET".
  */
-static void mask_nmis_again(void)
+static void mask_nmis_again(struct virt_vcpu *v)
 {
-	u32 state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
-
-	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state | BLOCKED_BY_NMI);
+	if (v->features & VIRT_VIRTUAL_NMI)
+		vmx_mask_nmi(v, true);
 }
 
 /* Root's handler has not seen it, and NMIs stay blocked until an IRET. */
@@ -221,7 +220,7 @@ static void decode_exception(struct virt_vcpu *v, struct vm_exit *e, bool delive
 		return;
 	}
 	if (info & INTR_NMI_UNBLOCKED && !delivering && vector != VECTOR_DF)
-		mask_nmis_again();
+		mask_nmis_again(v);
 	if (vector == VECTOR_MC) {
 		e->reason = EXIT_MCE;
 		return;
@@ -318,12 +317,12 @@ static void decode_code(struct virt_code *code)
 	code->known = true;
 }
 
-static void decode_slat(struct vm_exit *e, bool delivering)
+static void decode_slat(struct virt_vcpu *v, struct vm_exit *e, bool delivering)
 {
 	u64 info = e->info1;
 
 	if (info & INTR_NMI_UNBLOCKED && !delivering)
-		mask_nmis_again();
+		mask_nmis_again(v);
 	e->info2 = vmread(VMCS_GUEST_PHYSICAL);
 	e->slat.gpa = GPA(e->info2);
 	e->slat.gva_valid = info & EPT_LINEAR;
@@ -359,14 +358,14 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e, bool
 		e->invlpg.gva_valid = true;
 		break;
 	case EXIT_SLAT:
-		decode_slat(e, delivering);
+		decode_slat(v, e, delivering);
 		break;
 	case EXIT_SLAT_MISCONFIG:
 		e->info2 = vmread(VMCS_GUEST_PHYSICAL);
 		break;
 	case EXIT_PML_FULL:
 		if (e->info1 & INTR_NMI_UNBLOCKED && !delivering)
-			mask_nmis_again();
+			mask_nmis_again(v);
 		break;
 	}
 }

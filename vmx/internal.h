@@ -36,6 +36,7 @@ struct vmx_vcpu {
 	bool launched;			 /* VMRESUME, not VMLAUNCH */
 	bool active;			 /* on processor virt_vcpu.cpu, since the last VMCLEAR */
 	bool injected;			 /* the next entry delivers an event */
+	bool nmi_masked;		 /* without virtual NMIs: event.c */
 	u64 *log;			 /* child with VIRT_PML: its page; NULL otherwise */
 	u8 *virtual_apic;		 /* child with TPR shadow; NULL otherwise */
 };
@@ -98,7 +99,8 @@ struct vmx_words { /* one of each kind of control word */
 };
 extern const struct vmx_words vmx_required; /* controls without which Keel cannot run */
 /* The controls of a vCPU of that kind at its start, with what the processor demands. */
-void vmx_choose_controls(enum virt_kind kind, struct vmx_words *chosen, u32 *exceptions);
+void vmx_choose_controls(enum virt_kind kind, u64 features, struct vmx_words *chosen,
+			 u32 *exceptions);
 int vmx_probe(u64 *features, char *why, size_t size);
 int vmx_cpu_on(struct cpu *cpu, hpa_t host_area);
 void vmx_cpu_off(struct cpu *cpu);
@@ -127,6 +129,11 @@ void vmx_set_segment(struct virt_vcpu *v, enum seg seg, const struct segment *s)
 /* event.c */
 void vmx_inject(struct virt_vcpu *v, const struct virt_event *event);
 void vmx_intercept(struct virt_vcpu *v, u32 set);
+/* After an exit of an entry that injected: the event is delivered, or in *e again. */
+void vmx_injected(struct virt_vcpu *v, const struct vm_exit *e);
+/* NMI blocking: in the VMCS, or here without virtual NMIs. */
+bool vmx_nmi_masked(struct virt_vcpu *v);
+void vmx_mask_nmi(struct virt_vcpu *v, bool masked);
 /* From the IDT-vectoring information of the exit. */
 void vmx_decode_vectoring(struct virt_vcpu *v, struct virt_event *event);
 /* Before an entry: pending debug exceptions agree with TF and the interrupt shadow. */

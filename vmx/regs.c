@@ -156,13 +156,6 @@ static void set_int_shadow(struct virt_vcpu *v, bool on)
 		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) & ~(u64)DR6_BS);
 }
 
-static void set_nmi_masked(bool masked)
-{
-	u32 state = vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(u32)BLOCKED_BY_NMI;
-
-	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state | (masked ? BLOCKED_BY_NMI : 0));
-}
-
 /* ---- beside the VMCS ---- */
 
 /* run.c moves DR6 together with DR0 to DR3. */
@@ -217,7 +210,7 @@ u64 vmx_get(struct virt_vcpu *v, enum virt_reg reg)
 		return (vmread(VMCS_GUEST_INTERRUPTIBILITY) &
 			(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) != 0;
 	case VREG_NMI_MASKED:
-		return (vmread(VMCS_GUEST_INTERRUPTIBILITY) & BLOCKED_BY_NMI) != 0;
+		return vmx_nmi_masked(v);
 	case VREG_CPL:
 		return (vmread(VMCS_GUEST_SS_ACCESS) & SEG_DPL) >> 5;
 	default:
@@ -260,7 +253,7 @@ void vmx_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
 		set_int_shadow(v, value);
 		break;
 	case VREG_NMI_MASKED:
-		set_nmi_masked(value);
+		vmx_mask_nmi(v, value);
 		break;
 	case VREG_CPL:
 		break;

@@ -103,8 +103,8 @@ static void report_control_words(u64 basic)
 	struct vmx_words management, child;
 	u32 exceptions;
 
-	vmx_choose_controls(VIRT_MANAGEMENT, &management, &exceptions);
-	vmx_choose_controls(VIRT_CHILD, &child, &exceptions);
+	vmx_choose_controls(VIRT_MANAGEMENT, virt_features, &management, &exceptions);
+	vmx_choose_controls(VIRT_CHILD, virt_features, &child, &exceptions);
 	report_controls("pin-based controls", MSR_VMX_PINBASED_CTLS + offset, vmx_pin_names,
 			CHOICE(pin));
 	report_controls("processor-based controls", MSR_VMX_PROCBASED_CTLS + offset, vmx_cpu_names,

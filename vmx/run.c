@@ -204,7 +204,7 @@ static void prepare_translations(struct virt_vcpu *v, struct cpu *cpu)
 			invept(INVALIDATE_ALL, 0);
 		v->slat_generation_seen = generation;
 	}
-	if (virt_features & VIRT_VPID) {
+	if (v->features & VIRT_VPID) {
 		if (v->asid_generation != cpu->asid_generation)
 			new_vpid(v, cpu);
 		else if (v->flush)
@@ -267,7 +267,7 @@ static void prepare_timer(struct virt_vcpu *v)
 
 	if (v->deadline == NO_DEADLINE) {
 		VMX_CONTROL(v, pin, VMCS_PIN_CONTROLS, pin);
-	} else if (virt_features & VIRT_PREEMPT_TIMER) {
+	} else if (v->features & VIRT_PREEMPT_TIMER) {
 		VMX_CONTROL(v, pin, VMCS_PIN_CONTROLS, pin | PIN_PREEMPTION_TIMER);
 		set_timer(v);
 	}
@@ -317,7 +317,8 @@ void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 	if (unlikely(reason & EXIT_REASON_ENTRY_FAILED))
 		return;
 	x->launched = true;
-	x->injected = false;
+	if (unlikely(x->injected))
+		vmx_injected(v, e);
 }
 
 /* NMIs are open in root; one that waited has set CPU_ROOT_NMI by now. */

@@ -34,15 +34,15 @@
 struct vmx_cpu_features vmx_features;
 
 const struct vmx_words vmx_required = {
-	.pin = PIN_EXTERNAL_INTR | PIN_NMI | PIN_VIRTUAL_NMIS,
-	.cpu = CPU_INTR_WINDOW | CPU_NMI_WINDOW | CPU_TSC_OFFSETTING | CPU_HLT | CPU_MOV_DR |
-	       CPU_IO_BITMAPS | CPU_MSR_BITMAPS | CPU_CR8_LOAD | CPU_CR8_STORE | CPU_SECONDARY,
+	.pin = PIN_EXTERNAL_INTR | PIN_NMI,
+	.cpu = CPU_INTR_WINDOW | CPU_TSC_OFFSETTING | CPU_HLT | CPU_MOV_DR | CPU_IO_BITMAPS |
+	       CPU_MSR_BITMAPS | CPU_CR8_LOAD | CPU_CR8_STORE | CPU_SECONDARY,
 	.cpu2 = CPU2_EPT | CPU2_UNRESTRICTED,
 	.exit = VMEXIT_SAVE_DEBUG | VMEXIT_HOST_64 | VMEXIT_SAVE_PAT | VMEXIT_LOAD_PAT |
 		VMEXIT_SAVE_EFER | VMEXIT_LOAD_EFER,
 	.entry = VMENTRY_LOAD_DEBUG | VMENTRY_LOAD_PAT | VMENTRY_LOAD_EFER,
 };
-static const u64 ept_required = EPT_CAP_WALK_4 | EPT_CAP_WB | EPT_CAP_2M | EPT_CAP_INVEPT;
+static const u64 ept_required = EPT_CAP_WALK_4 | EPT_CAP_WB | EPT_CAP_INVEPT;
 
 /* Low half: bits that must be 1. High half: bits that may be. Appendix "VM-Execution Controls". */
 static struct vmx_allowed read_allowed(u32 msr)
@@ -86,7 +86,7 @@ static const char *missing_control(void)
 	const struct vmx_cpu_features *f = &vmx_features;
 
 	if (f->pin.zero & vmx_required.pin)
-		return "VMX has no virtual NMIs";
+		return "VMX cannot exit for interrupts and NMIs";
 	if (f->cpu.zero & vmx_required.cpu & CPU_MSR_BITMAPS)
 		return "VMX has no MSR bitmaps";
 	if (f->cpu.zero & vmx_required.cpu)
@@ -94,7 +94,7 @@ static const char *missing_control(void)
 	if (f->cpu.one & (CPU_CR3_LOAD | CPU_CR3_STORE))
 		return "VMX cannot leave CR3 to its guests: it has no true controls";
 	if (f->cpu2.zero & CPU2_EPT || ~f->ept_vpid & ept_required)
-		return "VMX has no EPT with 4 levels, write-back tables and 2 MiB pages";
+		return "VMX has no EPT with 4 levels and write-back tables";
 	if (!(f->ept_vpid & (EPT_CAP_INVEPT_SINGLE | EPT_CAP_INVEPT_ALL)))
 		return "VMX cannot invalidate EPT translations";
 	if (f->cpu2.zero & vmx_required.cpu2)
@@ -125,6 +125,12 @@ static const char *missing(void)
 		return "the VMCS is not write-back memory on this processor";
 	read_capabilities();
 	return missing_control();
+}
+
+static bool has_virtual_nmis(void)
+{
+	return !(vmx_features.pin.zero & PIN_VIRTUAL_NMIS) &&
+	       !(vmx_features.cpu.zero & CPU_NMI_WINDOW);
 }
 
 static bool has_vpid(void)
@@ -162,6 +168,10 @@ static void read_features(u64 *features)
 	for (size_t i = 0; i < ARRAY_SIZE(map); i++)
 		if (!(f->cpu2.zero & map[i].control))
 			*features |= map[i].feature;
+	if (has_virtual_nmis())
+		*features |= VIRT_VIRTUAL_NMI;
+	if (f->ept_vpid & EPT_CAP_2M)
+		*features |= VIRT_SLAT_2M;
 	if (f->ept_vpid & EPT_CAP_1G)
 		*features |= VIRT_SLAT_1G;
 	if (!(f->pin.zero & PIN_PREEMPTION_TIMER) && !timer_broken())
@@ -283,7 +293,8 @@ void vmx_intercept_port(struct virt_vm *vm, u16 port, bool on)
 	set_map_bit((u8 *)vm->io_map + port / 8, port % 8, on);
 }
 
-void vmx_choose_controls(enum virt_kind kind, struct vmx_words *chosen, u32 *exceptions)
+void vmx_choose_controls(enum virt_kind kind, u64 features, struct vmx_words *chosen,
+			 u32 *exceptions)
 {
 	const struct vmx_cpu_features *f = &vmx_features;
 	struct vmx_controls c = {0};
@@ -291,21 +302,22 @@ void vmx_choose_controls(enum virt_kind kind, struct vmx_words *chosen, u32 *exc
 	vmx_static_intercepts(kind, &c);
 	c.cpu |= CPU_IO_BITMAPS | CPU_MSR_BITMAPS | CPU_SECONDARY;
 	c.cpu2 |= CPU2_EPT | CPU2_UNRESTRICTED;
-	if (virt_features & VIRT_VPID)
+	if (features & VIRT_VIRTUAL_NMI)
+		c.pin |= PIN_VIRTUAL_NMIS;
+	if (features & VIRT_VPID)
 		c.cpu2 |= CPU2_VPID;
-	if (virt_features & VIRT_RDTSCP)
+	if (features & VIRT_RDTSCP)
 		c.cpu2 |= CPU2_RDTSCP;
-	if (virt_features & VIRT_INVPCID)
+	if (features & VIRT_INVPCID)
 		c.cpu2 |= CPU2_INVPCID;
-	if (virt_features & VIRT_XSAVES)
+	if (features & VIRT_XSAVES)
 		c.cpu2 |= CPU2_XSAVES;
-	if (kind == VIRT_MANAGEMENT && virt_features & VIRT_WAITPKG)
+	if (kind == VIRT_MANAGEMENT && features & VIRT_WAITPKG)
 		c.cpu2 |= CPU2_USER_WAIT;
 	if (kind == VIRT_CHILD) {
 		c.cpu |= CPU_TSC_OFFSETTING;
-		c.cpu |= virt_features & VIRT_TPR_SHADOW ? CPU_TPR_SHADOW
-							 : CPU_CR8_LOAD | CPU_CR8_STORE;
-		if (virt_features & VIRT_PAUSE_FILTER)
+		c.cpu |= features & VIRT_TPR_SHADOW ? CPU_TPR_SHADOW : CPU_CR8_LOAD | CPU_CR8_STORE;
+		if (features & VIRT_PAUSE_FILTER)
 			c.cpu2 |= CPU2_PAUSE_LOOP;
 	}
 	*chosen = (struct vmx_words){
@@ -323,7 +335,7 @@ static void write_controls(struct virt_vcpu *v)
 	struct vmx_vcpu *x = vmx_of(v);
 	struct vmx_words chosen;
 
-	vmx_choose_controls(v->vm->kind, &chosen, &x->exceptions);
+	vmx_choose_controls(v->vm->kind, v->features, &chosen, &x->exceptions);
 	x->pin = chosen.pin;
 	x->cpu = chosen.cpu;
 	x->cpu2 = chosen.cpu2;
@@ -455,14 +467,15 @@ static void write_registers(struct virt_vcpu *v)
 
 int vmx_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 {
-	bool virtual_apic = vm->kind == VIRT_CHILD && virt_features & VIRT_TPR_SHADOW;
-	bool log = vm->kind == VIRT_CHILD && virt_features & VIRT_PML;
+	bool virtual_apic = vm->kind == VIRT_CHILD && vm->features & VIRT_TPR_SHADOW;
+	bool log = vm->kind == VIRT_CHILD && vm->features & VIRT_PML;
 	hpa_t pages = pool_alloc(pool, 2 + virtual_apic + log);
 	struct vmx_vcpu *x;
 
 	if (pages.v == HPA_NONE.v)
 		return trace_error(-ENOMEM);
 	v->vm = vm;
+	v->features = vm->features;
 	v->hw_hpa = pages;
 	v->hw = x = phys_ptr(HPA(pages.v + PAGE_SIZE));
 	x->v = v;

@@ -33,7 +33,9 @@ static const struct name features[] = {{"next-rip", VIRT_NEXT_RIP},
 				       {"tpr-shadow", VIRT_TPR_SHADOW},
 				       {"rdtscp", VIRT_RDTSCP},
 				       {"xsaves", VIRT_XSAVES},
-				       {"waitpkg", VIRT_WAITPKG}};
+				       {"waitpkg", VIRT_WAITPKG},
+				       {"slat-2m", VIRT_SLAT_2M},
+				       {"virtual-nmi", VIRT_VIRTUAL_NMI}};
 static const struct name tests[] = {{"root-pf", ROOT_TEST_PAGE_FAULT},
 				    {"root-df", ROOT_TEST_DOUBLE_FAULT},
 				    {"launch-fail", ROOT_TEST_LAUNCH}};

@@ -40,6 +40,7 @@
 #define ALLOWED_SECONDARY BIT(63)
 #define ALLOWED_EPT	  BIT(33)
 #define ALLOWED_VPID	  BIT(37)
+#define EPT_2M		  BIT(16)
 #define EPT_1G		  BIT(17)
 
 extern const char root_image[], root_image_end[]; /* image.asm */
@@ -345,22 +346,35 @@ static u64 ept_capabilities(void)
 	return msr(MSR_VMX_EPT_VPID_CAP);
 }
 
-/* Whether second-level tables can have leaves of 1 GiB: SVM by CPUID, VMX by its capability MSR. */
+/* Whether second-level tables can have such leaves: SVM by CPUID, VMX by its capability MSR. */
+static bool leaves_of_2m(const struct boot_info *info)
+{
+	if (info->backend_forbidden & VIRT_SLAT_2M)
+		return false;
+	return cpuid_of(0x80000001).c & CPUID_SVM || ept_capabilities() & EPT_2M;
+}
+
 static bool leaves_of_1g(const struct boot_info *info)
 {
 	bool svm = cpuid_of(0x80000001).c & CPUID_SVM;
 
-	if (info->backend_forbidden & VIRT_SLAT_1G)
+	if (info->backend_forbidden & VIRT_SLAT_1G || !leaves_of_2m(info))
 		return false;
 	return svm ? cpuid_of(0x80000001).d & BIT(26) : ept_capabilities() & EPT_1G;
 }
 
-/* Else the management guest's tables need one for each GiB that an address can have. */
+/*
+ * Else the management guest's tables need one for each GiB that an address can have, and for each 2
+ * MiB of what is mapped at launch.
+ */
 static u64 small_leaf_pages(const struct boot_info *info)
 {
 	u32 bits = cpuid_of(0x80000008).a & 0xff;
+	u64 pages = leaves_of_1g(info) ? 0 : MIN(BIT(MIN(bits, 48u) - 30), 1024ul);
 
-	return leaves_of_1g(info) ? 0 : MIN(BIT(MIN(bits, 48u) - 30), 1024ul);
+	if (!leaves_of_2m(info))
+		pages += ALIGN_UP(MAX(the_launch.ram_end, BIT(32)), SIZE_1G) / SIZE_2M;
+	return pages;
 }
 
 static u64 block_pages(void)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Runs the bare-metal guests of tests/guests, one VM each, as a plain /dev/kvm client: on Linux's
- * KVM and on Keel alike. Usage: guests [NAME ...]    Closes with "GUESTS N passed, N failed".
+ * KVM and on Keel alike. Usage: guests [sets] [NAME ...]; closes with "GUESTS N passed, N failed".
+ * `sets`, on Keel: once with all optional features of the processor, without each, without all.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -47,7 +48,10 @@ struct header {
 
 #define LENIENT_AT    0x538
 
+#define KEEL_DO_WITHOUT _IO(0xce, 0x14) /* docs/hypercalls.md */
+
 static uint8_t mmio[4096];
+static unsigned without; /* features that the next VM does not use */
 
 /* QEMU's TCG skips some of silicon's checks: guests report those, but do not fail for them. */
 static int lenient(void)
@@ -159,6 +163,8 @@ static int run_guest(int kvm, int run_size, const struct guest *g)
 
 	memset(mmio, 0, sizeof(mmio));
 	printf("== %s\n", g->name);
+	if (without && ioctl(vm, KEEL_DO_WITHOUT, (unsigned long)without) < 0)
+		goto out;
 	if (vm < 0 || memory == MAP_FAILED || ioctl(vm, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
 	    ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0)
 		goto out;
@@ -203,15 +209,12 @@ out:
 	return ok;
 }
 
-int main(int argc, char **argv)
-{
-	int kvm = open("/dev/kvm", O_RDWR), passed = 0, failed = 0;
-	int run_size = kvm < 0 ? -1 : ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+static int passed, failed;
 
-	if (run_size < 0) {
-		perror("/dev/kvm");
-		return 1;
-	}
+static void run_guests(int kvm, int run_size, int argc, char **argv)
+{
+	if (without)
+		printf("== without features %x\n", without);
 	for (size_t i = 0; i < sizeof(guests) / sizeof(guests[0]); i++) {
 		int wanted = argc < 2;
 
@@ -224,6 +227,47 @@ int main(int argc, char **argv)
 		else
 			failed++;
 	}
+}
+
+static int used_features(int kvm)
+{
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	int features = ioctl(vm, KEEL_DO_WITHOUT, 0ul);
+
+	close(vm);
+	return features;
+}
+
+int main(int argc, char **argv)
+{
+	int kvm = open("/dev/kvm", O_RDWR);
+	int run_size = kvm < 0 ? -1 : ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	unsigned features = 0;
+
+	if (run_size < 0) {
+		perror("/dev/kvm");
+		return 1;
+	}
+	if (argc > 1 && !strcmp(argv[1], "sets")) {
+		int used = used_features(kvm);
+
+		if (used < 0) {
+			perror("KEEL_DO_WITHOUT");
+			return 1;
+		}
+		features = used;
+		argc--;
+		argv++;
+	}
+	run_guests(kvm, run_size, argc, argv);
+	for (unsigned bit = 1; bit && features; bit <<= 1) {
+		without = features & bit;
+		if (without)
+			run_guests(kvm, run_size, argc, argv);
+	}
+	without = features;
+	if (without)
+		run_guests(kvm, run_size, argc, argv);
 	printf("GUESTS %d passed, %d failed\n", passed, failed);
 	return failed != 0;
 }

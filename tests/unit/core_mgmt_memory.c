@@ -114,6 +114,19 @@ static void pool_suffices(void **state)
 	assert_int_equal(frame_owner(HPA(BLOCK)), FRAME_MANAGEMENT);
 }
 
+/* Without 1 GiB leaves a table for each GiB, without 2 MiB leaves one for each 2 MiB at launch. */
+static void pool_for_small_leaves(void **state)
+{
+	u64 large = mgmt_pool_pages(FAKE_RAM_SIZE, 2), used = virt_features;
+
+	virt_features = used & ~(u64)VIRT_SLAT_1G;
+	assert_int_equal(mgmt_pool_pages(FAKE_RAM_SIZE, 2), large - 2 + 1024);
+	virt_features = used & ~(u64)VIRT_SLAT_2M;
+	assert_int_equal(mgmt_pool_pages(FAKE_RAM_SIZE, 2), large - 2 + 1024 + 2048);
+	assert_int_equal(mgmt_pool_pages(6 * SIZE_1G, 2), large - 2 + 1024 + 3072 + 6);
+	virt_features = used;
+}
+
 /* Tables of ranges that are whole again go back to the pool once every CPU has flushed. */
 static void tables_come_back(void **state)
 {
@@ -406,6 +419,7 @@ int main(void)
 		TEST(keel_write_log_is_limited),
 		TEST(first_touch),
 		TEST(pool_suffices),
+		TEST(pool_for_small_leaves),
 		TEST(tables_come_back),
 		TEST(leave_and_return),
 		TEST(merges),

@@ -183,7 +183,7 @@ static void test_dirty_log_of_a_running_vcpu(void **state)
 	struct vcpu *vcpu;
 	pthread_t thread;
 
-	virt_features |= VIRT_PML;
+	vm_of(vm)->virt.features |= VIRT_PML;
 	assert_int_equal(region(0, MEMSLOT_DIRTY, 0, 0x50000, 0x10000000), 0);
 	vcpu_new(vm, 0);
 	vcpu = vm_of(vm)->vcpus[0];
@@ -194,6 +194,38 @@ static void test_dirty_log_of_a_running_vcpu(void **state)
 	assert_int_equal(bitmap[0], BIT(3));
 	pthread_join(thread, NULL);
 	vcpu->cpu = NULL;
+}
+
+static u64 leaf_size(void)
+{
+	u64 size = 0;
+	u32 flags;
+	hpa_t hpa;
+
+	stage2_lookup(&vm_of(vm)->mem.s2, GPA(0), &hpa, &size, &flags);
+	return size;
+}
+
+/* A VM without optional features of the processor, beside others that have them. */
+static void test_do_without(void **state)
+{
+	u64 used = virt_features & VIRT_HIDDEN_FEATURES;
+
+	virt_features |= VIRT_RDTSCP;
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, 0, 0, 0), used);
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, VIRT_RDTSCP, 0, 0), -EINVAL);
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, BIT(40), 0, 0), -EINVAL);
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, VIRT_SLAT_2M, 0, 0), used & ~(u64)VIRT_SLAT_2M);
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, 0, 0, 0), used & ~(u64)VIRT_SLAT_2M);
+	assert_int_equal(region(0, MEMSLOT_DIRTY, 0, SIZE_2M, 0x10000000), 0);
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, 0, 0, 0), -EBUSY);
+	assert_int_equal(region(0, 0, 0, SIZE_2M, 0x10000000), 0);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, SIZE_2M, KEEL_MAP_WRITE), 0);
+	assert_int_equal(leaf_size(), PAGE_SIZE);
+	vcpu_new(vm, 0);
+	assert_false(vm_of(vm)->vcpus[0]->v.features & VIRT_SLAT_2M);
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, 0, 0, 0), -EBUSY);
+	assert_true(virt_features & VIRT_SLAT_2M);
 }
 
 static void test_addresses_of_real_mode_helpers(void **state)
@@ -562,6 +594,7 @@ int main(void)
 		cmocka_unit_test_setup(test_map_during_an_unmap, start),
 		cmocka_unit_test_setup(test_dirty_log, start),
 		cmocka_unit_test_setup(test_dirty_log_of_a_running_vcpu, start),
+		cmocka_unit_test_setup(test_do_without, start),
 		cmocka_unit_test_setup(test_addresses_of_real_mode_helpers, start),
 		cmocka_unit_test_setup(test_create_vcpu, start),
 		cmocka_unit_test_setup(test_failed_vcpu_stays_readable, start),

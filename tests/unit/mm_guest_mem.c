@@ -36,7 +36,7 @@ static int make(bool pml)
 		virt_features |= VIRT_PML;
 	}
 	fake_pool(&pool, 512);
-	vm = (struct virt_vm){.kind = VIRT_CHILD};
+	vm = (struct virt_vm){.kind = VIRT_CHILD, .features = virt_features};
 	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
 	set(1, 0, SLOT, 8 * MIB);
 	set(2, MEMSLOT_READONLY, ROM, 2 * MIB);

@@ -43,7 +43,7 @@ static int setup(void **unused)
 {
 	fake_machine_init(1);
 	fake_pool(&pool, 512);
-	vm = (struct virt_vm){.kind = VIRT_CHILD};
+	vm = (struct virt_vm){.kind = VIRT_CHILD, .features = virt_features};
 	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
 	assert_int_equal(memslot_set(&mem, 0, 0, GPA(0), SLOT_SIZE, 0), 0);
 	memslot_set_finish(&mem);

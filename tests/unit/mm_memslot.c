@@ -17,7 +17,7 @@ static void make(u64 pages)
 {
 	fake_machine_init(1);
 	fake_pool(&pool, pages);
-	vm = (struct virt_vm){.kind = VIRT_CHILD};
+	vm = (struct virt_vm){.kind = VIRT_CHILD, .features = virt_features};
 	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
 }
 

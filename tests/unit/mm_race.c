@@ -214,7 +214,7 @@ static void test_slots_beside_changes(void **state)
 	random_begin();
 	fake_machine_init(1);
 	fake_pool(&pool, 512);
-	vm = (struct virt_vm){.kind = VIRT_CHILD};
+	vm = (struct virt_vm){.kind = VIRT_CHILD, .features = virt_features};
 	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
 	stop = false;
 	complaint = NULL;
@@ -241,7 +241,7 @@ static void test_lookups_beside_changes(void **state)
 	random_begin();
 	fake_machine_init(1);
 	fake_pool(&pool, 512);
-	vm = (struct virt_vm){.kind = VIRT_CHILD};
+	vm = (struct virt_vm){.kind = VIRT_CHILD, .features = virt_features};
 	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
 	stop = false;
 	complaint = NULL;
@@ -362,7 +362,7 @@ static void log_beside_writes(bool pml)
 		virt_features |= VIRT_PML;
 	fake_run = writing_guest;
 	fake_pool(&pool, 512);
-	vm = (struct virt_vm){.kind = VIRT_CHILD};
+	vm = (struct virt_vm){.kind = VIRT_CHILD, .features = virt_features};
 	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
 	assert_int_equal(virt->vm_init(&vm, &pool), 0);
 	assert_int_equal(virt->vcpu_init(&vcpu, &vm, &pool), 0);

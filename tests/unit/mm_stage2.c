@@ -25,7 +25,7 @@ static void make(bool ept, u64 pages)
 		virt = &ept_ops;
 	}
 	fake_pool(&pool, pages);
-	vm = (struct virt_vm){.kind = VIRT_CHILD};
+	vm = (struct virt_vm){.kind = VIRT_CHILD, .features = virt_features};
 	assert_int_equal(stage2_init(&s2, &vm, &pool), 0);
 }
 
@@ -235,13 +235,19 @@ static void test_largest_pages(void **state)
 	assert_int_equal(maps_to(24 * SIZE_1G, 0), PAGE_SIZE);
 }
 
-static void test_1g_only_where_supported(void **state)
+static void test_large_only_where_supported(void **state)
 {
-	virt_features &= ~(u64)VIRT_SLAT_1G;
-	fake_pool(&pool, 512);
+	vm.features = VIRT_SLAT_2M;
+	fake_pool(&pool, 600);
 	assert_int_equal(stage2_init(&s2, &vm, &pool), 0);
 	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), SIZE_1G, RWX), 0);
 	assert_int_equal(maps_to(0, 0), SIZE_2M);
+	vm.features = VIRT_SLAT_1G;
+	fake_pool(&pool, 600);
+	assert_int_equal(stage2_init(&s2, &vm, &pool), 0);
+	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), SIZE_1G, RWX), 0);
+	assert_int_equal(maps_to(0, 0), PAGE_SIZE);
+	assert_int_equal(maps_to(SIZE_1G - 1, SIZE_1G - 1), PAGE_SIZE);
 }
 
 static void test_bad_ranges(void **state)
@@ -905,7 +911,7 @@ int main(void)
 		BOTH(test_no_entry_is_misconfigured),
 		BOTH(test_lookup),
 		BOTH(test_largest_pages),
-		cmocka_unit_test_setup(test_1g_only_where_supported, setup_npt),
+		cmocka_unit_test_setup(test_large_only_where_supported, setup_npt),
 		cmocka_unit_test_setup(test_bad_ranges, setup_npt),
 		BOTH(test_split_keeps_the_rest),
 		BOTH(test_merges_when_whole),

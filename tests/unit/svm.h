@@ -67,6 +67,7 @@ static inline void make_vcpu(enum virt_kind kind)
 	cpu0.asid_next = cpu1.asid_next = 1;
 	cpu0.asid_generation = cpu1.asid_generation = 1;
 	vm.kind = kind;
+	vm.features = virt_features;
 	vm.slat_root = HPA(0x5000);
 	vm.slat_generation = 1;
 	pool_pages_left = 100;
@@ -104,6 +105,12 @@ static inline int teardown(void **state)
 {
 	free_vcpu();
 	return 0;
+}
+
+/* Of a vCPU that is there already. */
+static inline void use_features(u64 features)
+{
+	virt_features = vm.features = vcpu.features = features;
 }
 
 /* One entry on cpu0, which ends with the exit code that is in the VMCB unless `guest` sets one. */

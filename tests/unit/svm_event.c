@@ -185,7 +185,7 @@ static void soft_interrupt(void **state)
 	assert_int_equal(last.vectoring.type, EVENT_SOFT_INTR);
 	assert_int_equal(last.vectoring.insn_len, 2);
 	assert_int_equal(vcpu.rip, 0x1000);
-	virt_features = VIRT_NEXT_RIP;
+	use_features(VIRT_NEXT_RIP);
 	svm_inject(&vcpu, &soft);
 	enter();
 	assert_int_equal(entered.rip, 0x1000);
@@ -214,7 +214,7 @@ static void soft_exception(void **state)
 	assert_int_equal(last.vectoring.type, EVENT_EXCEPTION); /* no INT3 need be there */
 	assert_int_equal(last.vectoring.vector, 3);
 	assert_int_equal(vcpu.rip, 0x1000);
-	virt_features = VIRT_NEXT_RIP;
+	use_features(VIRT_NEXT_RIP);
 	svm_inject(&vcpu, &int3);
 	enter();
 	assert_int_equal(entered.next_rip, 0x1001);

@@ -125,7 +125,7 @@ static void next_rip(void **state)
 	vcpu.rip = 0xfffffffffffffffe;
 	vmcb->next_rip = 1;
 	assert_int_equal(decode(SVM_CPUID, 0, 0)->insn_len, 0); /* not offered */
-	virt_features = VIRT_NEXT_RIP;
+	use_features(VIRT_NEXT_RIP);
 	assert_int_equal(decode(SVM_CPUID, 0, 0)->insn_len, 3);
 	vmcb->next_rip = 0; /* not written for this exit */
 	vcpu.rip = 0x1001;
@@ -153,7 +153,7 @@ static void io(void **state)
 	assert_true(e->io.rep);
 	assert_int_equal(e->io.seg, SEG_COUNT);
 	assert_int_equal(e->insn_len, 4);
-	virt_features = VIRT_DECODE_ASSISTS;
+	use_features(VIRT_DECODE_ASSISTS);
 	e = decode(SVM_IOIO, IOIO_STRING | 2 << 4 | 2 << 7 | 4 << 10, 0x7c04);
 	assert_int_equal(e->io.seg, SEG_FS);
 	assert_int_equal(e->io.size, 2);
@@ -191,7 +191,7 @@ static void instruction_bytes(void **state)
 	vmcb->insn_bytes_len = 15;
 	memcpy(vmcb->insn_bytes, "123456789abcdef", 15);
 	assert_int_equal(decode(SVM_NPF, 0, 0)->insn_bytes_len, 0);
-	virt_features = VIRT_DECODE_ASSISTS;
+	use_features(VIRT_DECODE_ASSISTS);
 	assert_int_equal(decode(SVM_NPF, 0, 0)->insn_bytes_len, 15);
 	assert_memory_equal(last.insn_bytes, "123456789abcdef", 15);
 	assert_int_equal(decode(SVM_NPF, PF_FETCH, 0)->insn_bytes_len, 0);
@@ -224,7 +224,7 @@ static void control_registers(void **state)
 	assert_int_equal(e->reason, EXIT_CR_WRITE);
 	assert_int_equal(e->mov.nr, 4);
 	assert_false(e->mov.gpr_known);
-	virt_features = VIRT_DECODE_ASSISTS;
+	use_features(VIRT_DECODE_ASSISTS);
 	e = decode(SVM_CR_WRITE + 4, MOV_INFO_VALID | 9, 0);
 	assert_true(e->mov.gpr_known);
 	assert_int_equal(e->mov.gpr, GPR_R9);
@@ -243,7 +243,7 @@ static void debug_registers(void **state)
 	assert_int_equal(e->reason, EXIT_DR_WRITE);
 	assert_int_equal(e->mov.nr, 7);
 	assert_false(e->mov.gpr_known);
-	virt_features = VIRT_DECODE_ASSISTS;
+	use_features(VIRT_DECODE_ASSISTS);
 	e = decode(SVM_DR_READ + 3, 15, 0);
 	assert_int_equal(e->reason, EXIT_DR_READ);
 	assert_true(e->mov.gpr_known);
@@ -270,7 +270,7 @@ static void task_switch(void **state)
 static void invlpg_address(void **state)
 {
 	assert_false(decode(SVM_INVLPG, 0x1000, 0)->invlpg.gva_valid);
-	virt_features = VIRT_DECODE_ASSISTS;
+	use_features(VIRT_DECODE_ASSISTS);
 	assert_true(decode(SVM_INVLPG, 0x1000, 0)->invlpg.gva_valid);
 	assert_int_equal(last.invlpg.gva, 0x1000);
 }

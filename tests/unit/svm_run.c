@@ -53,7 +53,7 @@ void panic(const char *format, ...)
 static int setup_run(void **state)
 {
 	setup_child(state);
-	virt_features = VIRT_CLEAN_BITS;
+	use_features(VIRT_CLEAN_BITS);
 	dr_writes = opened = slept = 0;
 	svm_load(&vcpu, &cpu0);
 	return 0;
@@ -115,7 +115,7 @@ static void clean_bits(void **state)
 
 static void clean_bits_absent(void **state)
 {
-	virt_features = 0;
+	use_features(0);
 	enter();
 	enter();
 	assert_int_equal(entered.clean, 0);
@@ -159,7 +159,7 @@ static void flush_by_asid(void **state)
 {
 	u32 asid;
 
-	virt_features |= VIRT_FLUSH_BY_ASID;
+	use_features(virt_features | VIRT_FLUSH_BY_ASID);
 	enter();
 	asid = entered.asid;
 	vm.slat_generation++;

@@ -154,7 +154,7 @@ static void probe(void **state)
 static void features(void **state)
 {
 	/* No control of SVM switches these instructions off. */
-	u64 always = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG, found;
+	u64 always = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG | VIRT_SLAT_2M, found;
 	char why[100];
 
 	svm_probe(&found, why, sizeof(why));

@@ -296,7 +296,7 @@ static inline void make_features(void)
 		.physical_bits = 46,
 	};
 	virt_features = VIRT_NEXT_RIP | VIRT_VPID | VIRT_TPR_SHADOW | VIRT_INVPCID | VIRT_RDTSCP |
-			VIRT_XSAVES | VIRT_SLAT_1G;
+			VIRT_XSAVES | VIRT_SLAT_1G | VIRT_SLAT_2M | VIRT_VIRTUAL_NMI;
 }
 
 static inline void make_vcpu(enum virt_kind kind)
@@ -316,6 +316,7 @@ static inline void make_vcpu(enum virt_kind kind)
 	fake_vmcs_count = 0;
 	fake_pointer[0] = fake_pointer[1] = NULL;
 	vm.kind = kind;
+	vm.features = virt_features;
 	vm.slat_root = HPA(0x5000);
 	vm.slat_generation = 1;
 	pool_pages_left = 100;
@@ -356,6 +357,12 @@ static inline int teardown(void **state)
 {
 	free_vcpu();
 	return 0;
+}
+
+/* Of a vCPU that is there already. */
+static inline void use_features(u64 features)
+{
+	virt_features = vm.features = vcpu.features = features;
 }
 
 /* One entry, which ends with the reason that is in the VMCS unless `guest` sets one. */

@@ -262,6 +262,81 @@ static void no_tpr_shadow(void **state)
 	assert_true(cpu_controls() & CPU_CR8_STORE);
 }
 
+static int setup_soft_nmi(void **state)
+{
+	make_features();
+	virt_features &= ~(u64)VIRT_VIRTUAL_NMI;
+	make_vcpu(VIRT_CHILD);
+	load();
+	return 0;
+}
+
+/* What an injected NMI does to a processor without virtual NMIs, until an IRET of root's. */
+static void block_nmis(void)
+{
+	put_field(VMCS_GUEST_INTERRUPTIBILITY, BLOCKED_BY_NMI);
+}
+
+static void soft_nmi_windows(void **state)
+{
+	assert_false(field(VMCS_PIN_CONTROLS) & PIN_VIRTUAL_NMIS);
+	vmx_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
+	assert_int_equal(cpu_controls() & (CPU_INTR_WINDOW | CPU_NMI_WINDOW), CPU_INTR_WINDOW);
+	vmx_intercept(&vcpu, 0);
+	assert_false(cpu_controls() & (CPU_INTR_WINDOW | CPU_NMI_WINDOW));
+	/* For the first exit behind an injection, which may be taken back. */
+	vmx_inject(&vcpu, &nmi);
+	assert_true(cpu_controls() & CPU_INTR_WINDOW);
+	vmx_inject(&vcpu, &none);
+	assert_false(cpu_controls() & CPU_INTR_WINDOW);
+	vmx_inject(&vcpu, &intr);
+	assert_false(cpu_controls() & CPU_INTR_WINDOW);
+}
+
+/* Root opens NMIs again; the guest's are masked until it can take interrupts. */
+static void soft_nmi(void **state)
+{
+	guest = block_nmis;
+	set_exit(VMX_CPUID, 0);
+	vmx_inject(&vcpu, &intr);
+	enter();
+	assert_int_equal(nmis_opened, 0);
+	vmx_inject(&vcpu, &nmi);
+	assert_int_equal(vmx_get(&vcpu, VREG_NMI_MASKED), 0);
+	enter();
+	assert_true(entered_field(VMCS_CPU_CONTROLS) & CPU_INTR_WINDOW);
+	assert_false(cpu_controls() & CPU_INTR_WINDOW);
+	assert_int_equal(nmis_opened, 1);
+	assert_int_equal(field(VMCS_GUEST_INTERRUPTIBILITY), 0);
+	assert_int_equal(vmx_get(&vcpu, VREG_NMI_MASKED), 1);
+	guest = NULL;
+	enter();
+	assert_int_equal(nmis_opened, 1);
+	put_field(VMCS_GUEST_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+	put_field(VMCS_GUEST_INTERRUPTIBILITY, BLOCKED_BY_STI);
+	assert_int_equal(vmx_get(&vcpu, VREG_NMI_MASKED), 1);
+	put_field(VMCS_GUEST_INTERRUPTIBILITY, 0);
+	assert_int_equal(vmx_get(&vcpu, VREG_NMI_MASKED), 0);
+	put_field(VMCS_GUEST_RFLAGS, RFLAGS_ONE);
+	assert_int_equal(vmx_get(&vcpu, VREG_NMI_MASKED), 0);
+	/* Set from outside: the processor's own blocking stays as it is. */
+	vmx_set(&vcpu, VREG_NMI_MASKED, 1);
+	assert_int_equal(vmx_get(&vcpu, VREG_NMI_MASKED), 1);
+	assert_int_equal(field(VMCS_GUEST_INTERRUPTIBILITY), 0);
+}
+
+static void soft_nmi_cut_short(void **state)
+{
+	guest = block_nmis;
+	vmx_inject(&vcpu, &nmi);
+	put_field(VMCS_VECTORING_INFO, 0x80000202);
+	set_exit(VMX_EPT_VIOLATION, 1);
+	assert_int_equal(enter()->vectoring.type, EVENT_NMI);
+	assert_int_equal(vmx_get(&vcpu, VREG_NMI_MASKED), 0);
+	assert_int_equal(field(VMCS_GUEST_INTERRUPTIBILITY), 0);
+	assert_int_equal(nmis_opened, 1);
+}
+
 static void pending_debug_exceptions(void **state)
 {
 	static const struct {
@@ -325,6 +400,9 @@ int main(void)
 		CHILD(switchable),
 		cmocka_unit_test_setup_teardown(switchable_management, setup_management, teardown),
 		cmocka_unit_test_setup_teardown(no_tpr_shadow, setup_no_tpr_shadow, teardown),
+		cmocka_unit_test_setup_teardown(soft_nmi_windows, setup_soft_nmi, teardown),
+		cmocka_unit_test_setup_teardown(soft_nmi, setup_soft_nmi, teardown),
+		cmocka_unit_test_setup_teardown(soft_nmi_cut_short, setup_soft_nmi, teardown),
 		CHILD(pending_debug_exceptions),
 		CHILD(sti_shadow_without_if),
 	};

@@ -87,7 +87,7 @@ static void no_deadline_costs_nothing(void **state)
 
 static void switched_off_it_is_not_used(void **state)
 {
-	virt_features &= ~(u64)VIRT_PREEMPT_TIMER;
+	use_features(virt_features & ~(u64)VIRT_PREEMPT_TIMER);
 	vcpu.deadline = NOW + 1000;
 	enter();
 	vmwrites = 0;
@@ -222,7 +222,7 @@ static void a_vcpus_own_flush(void **state)
 /* Each entry flushes then: no tag is written, and no INVVPID is needed. */
 static void without_vpids(void **state)
 {
-	virt_features &= ~(u64)VIRT_VPID;
+	use_features(virt_features & ~(u64)VIRT_VPID);
 	put_field(VMCS_VPID, 0);
 	enter();
 	vcpu.flush = true;

@@ -137,10 +137,10 @@ static void needed_controls(void **state)
 		u32 msr, bits;
 		const char *words;
 	} needed[] = {
-		{MSR_VMX_TRUE_PINBASED_CTLS, PIN_VIRTUAL_NMIS, "no virtual NMIs"},
+		{MSR_VMX_TRUE_PINBASED_CTLS, PIN_NMI, "cannot exit for interrupts and NMIs"},
 		{MSR_VMX_TRUE_PROCBASED_CTLS, CPU_MSR_BITMAPS, "no MSR bitmaps"},
 		{MSR_VMX_TRUE_PROCBASED_CTLS, CPU_IO_BITMAPS, "lacks a processor-based control"},
-		{MSR_VMX_TRUE_PROCBASED_CTLS, CPU_NMI_WINDOW, "lacks a processor-based control"},
+		{MSR_VMX_TRUE_PROCBASED_CTLS, CPU_INTR_WINDOW, "lacks a processor-based control"},
 		{MSR_VMX_TRUE_PROCBASED_CTLS, CPU_SECONDARY, "lacks a processor-based control"},
 		{MSR_VMX_PROCBASED_CTLS2, CPU2_EPT, "no EPT"},
 		{MSR_VMX_PROCBASED_CTLS2, CPU2_UNRESTRICTED, "no unrestricted guest"},
@@ -154,7 +154,6 @@ static void needed_controls(void **state)
 	} caps[] = {
 		{EPT_CAP_WALK_4, "no EPT with 4 levels"},
 		{EPT_CAP_WB, "no EPT with 4 levels"},
-		{EPT_CAP_2M, "no EPT with 4 levels"},
 		{EPT_CAP_INVEPT, "no EPT with 4 levels"},
 		{EPT_CAP_INVEPT_SINGLE, "cannot invalidate EPT"},
 	};
@@ -171,6 +170,9 @@ static void needed_controls(void **state)
 	fake_msr_set(MSR_VMX_BASIC, BASIC & ~(u64)BIT(55));
 	refuses("cannot leave CR3 to its guests");
 }
+
+/* With setup_hw()'s capabilities. */
+#define ALWAYS (VIRT_NEXT_RIP | VIRT_SLAT_2M | VIRT_VIRTUAL_NMI)
 
 static u64 found_features(void)
 {
@@ -195,32 +197,39 @@ static void features(void **state)
 	u64 vpid = EPT_CAP_INVVPID | EPT_CAP_INVVPID_ALL;
 	u32 ept = CPU2_EPT | CPU2_UNRESTRICTED;
 
-	assert_int_equal(found_features(), VIRT_NEXT_RIP);
+	assert_int_equal(found_features(), ALWAYS);
 	for (size_t i = 0; i < ARRAY_SIZE(second); i++) {
 		allow(MSR_VMX_PROCBASED_CTLS2, 0, ept | second[i].control);
-		assert_int_equal(found_features(), VIRT_NEXT_RIP | second[i].feature);
+		assert_int_equal(found_features(), ALWAYS | second[i].feature);
 	}
 	/* The log of writes is one of dirty flags. */
 	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept | CPU2_PML);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP);
+	assert_int_equal(found_features(), ALWAYS);
 	fake_msr_set(MSR_VMX_EPT_VPID_CAP, caps | EPT_CAP_AD);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP | VIRT_PML);
+	assert_int_equal(found_features(), ALWAYS | VIRT_PML);
 	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP);
+	assert_int_equal(found_features(), ALWAYS);
 	/* Without the way to flush all of them, tags are not used. */
 	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept | CPU2_VPID);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP);
+	assert_int_equal(found_features(), ALWAYS);
 	fake_msr_set(MSR_VMX_EPT_VPID_CAP, caps | EPT_CAP_INVVPID | EPT_CAP_INVVPID_SINGLE);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP);
+	assert_int_equal(found_features(), ALWAYS);
 	fake_msr_set(MSR_VMX_EPT_VPID_CAP, caps | vpid);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP | VIRT_VPID);
+	assert_int_equal(found_features(), ALWAYS | VIRT_VPID);
 	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP);
+	assert_int_equal(found_features(), ALWAYS);
 	fake_msr_set(MSR_VMX_EPT_VPID_CAP, caps | EPT_CAP_1G);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP | VIRT_SLAT_1G);
+	assert_int_equal(found_features(), ALWAYS | VIRT_SLAT_1G);
+	fake_msr_set(MSR_VMX_EPT_VPID_CAP, caps & ~(u64)EPT_CAP_2M);
+	assert_int_equal(found_features(), ALWAYS & ~(u64)VIRT_SLAT_2M);
 	fake_msr_set(MSR_VMX_EPT_VPID_CAP, caps);
+	forbid(MSR_VMX_TRUE_PINBASED_CTLS, PIN_VIRTUAL_NMIS);
+	assert_int_equal(found_features(), ALWAYS & ~(u64)VIRT_VIRTUAL_NMI);
+	allow(MSR_VMX_TRUE_PINBASED_CTLS, 0x16, 0x3f);
+	forbid(MSR_VMX_TRUE_PROCBASED_CTLS, CPU_NMI_WINDOW);
+	assert_int_equal(found_features(), ALWAYS & ~(u64)VIRT_VIRTUAL_NMI);
 	allow(MSR_VMX_TRUE_PROCBASED_CTLS, CPU_ONE, ~0u);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP | VIRT_TPR_SHADOW);
+	assert_int_equal(found_features(), ALWAYS | VIRT_TPR_SHADOW);
 }
 
 static void preemption_timers_that_count_wrongly(void **state)
@@ -229,10 +238,10 @@ static void preemption_timers_that_count_wrongly(void **state)
 
 	allow(MSR_VMX_TRUE_PINBASED_CTLS, 0x16, 0x7f);
 	hw.signature = 0x306a9;
-	assert_int_equal(found_features(), VIRT_NEXT_RIP | VIRT_PREEMPT_TIMER);
+	assert_int_equal(found_features(), ALWAYS | VIRT_PREEMPT_TIMER);
 	for (size_t i = 0; i < ARRAY_SIZE(broken); i++) {
 		hw.signature = broken[i];
-		assert_int_equal(found_features(), VIRT_NEXT_RIP);
+		assert_int_equal(found_features(), ALWAYS);
 	}
 }
 
@@ -257,7 +266,7 @@ static void capabilities(void **state)
 	allow(MSR_VMX_PROCBASED_CTLS, CPU_ONE, ~0u);
 	for (u32 msr = MSR_VMX_TRUE_PINBASED_CTLS; msr <= MSR_VMX_TRUE_ENTRY_CTLS; msr++)
 		fake_msr_set(msr, 0);
-	assert_int_equal(found_features(), VIRT_NEXT_RIP | VIRT_TPR_SHADOW | VIRT_PREEMPT_TIMER);
+	assert_int_equal(found_features(), ALWAYS | VIRT_TPR_SHADOW | VIRT_PREEMPT_TIMER);
 	assert_false(vmx_features.true_controls || vmx_features.insn_info_io);
 	assert_false(vmx_features.any_error_code);
 	assert_int_equal(vmx_features.exit.one, 0x36dff);
@@ -469,6 +478,7 @@ static void features_switched_off(void **state)
 	virt_features = 0;
 	remake(VIRT_CHILD);
 	assert_int_equal(field(VMCS_CPU_CONTROLS2) & optional, 0);
+	assert_int_equal(field(VMCS_PIN_CONTROLS) & (PIN_NMI | PIN_VIRTUAL_NMIS), PIN_NMI);
 	remake(VIRT_MANAGEMENT);
 	assert_int_equal(field(VMCS_CPU_CONTROLS2) & optional, 0);
 }

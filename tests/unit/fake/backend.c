@@ -345,6 +345,7 @@ static int fake_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *
 	vcpus[i].reg[VREG_RFLAGS] = 2;
 	memset(v, 0, sizeof(*v));
 	v->vm = vm;
+	v->features = vm->features;
 	v->hw = &vcpus[i];
 	use(v);
 	return 0;
@@ -409,7 +410,7 @@ static void fake_run_once(struct virt_vcpu *v, struct vm_exit *e)
 	    v->slat_generation_seen != __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE)) {
 		v->slat_generation_seen = v->vm->slat_generation;
 		v->flush = false;
-		f->logging = v->vm->dirty_logs && virt_features & VIRT_PML;
+		f->logging = v->vm->dirty_logs && v->features & VIRT_PML;
 		v->asid = asid_next++;
 		f->flushes++;
 	}

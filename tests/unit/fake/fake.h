@@ -123,7 +123,7 @@ static inline void fake_machine_init(u32 count)
 	frames_set(HPA(FAKE_KEEL_BASE), FAKE_KEEL_SIZE / PAGE_SIZE, FRAME_KEEL);
 	frames_set(HPA(FAKE_GUEST), (FAKE_RAM_SIZE - FAKE_GUEST) / PAGE_SIZE, FRAME_MANAGEMENT);
 	virt = &fake_virt_ops;
-	virt_features = VIRT_NEXT_RIP | VIRT_DECODE_ASSISTS | VIRT_SLAT_1G;
+	virt_features = VIRT_NEXT_RIP | VIRT_DECODE_ASSISTS | VIRT_SLAT_1G | VIRT_SLAT_2M;
 }
 
 /* A pool of Keel's memory from 1 MiB up. */
