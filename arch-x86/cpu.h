@@ -21,6 +21,15 @@ struct exit_ring;
 struct vcpu;
 struct virt_vcpu;
 
+/* Which hypercall object a CPU works on (kvm/handle.c). */
+struct cpu_object {
+	u32 slot; /* the VM's slot number; 0: none. Other CPUs look at it */
+	/* The vCPU that was found last, and by which handle: good while that is a live VM's. */
+	u32 number;
+	u64 handle;
+	struct vcpu *vcpu;
+};
+
 struct cpu {
 	u32 index; /* 0 is the BSP */
 	u32 apic_id;
@@ -37,10 +46,16 @@ struct cpu {
 	u32 asid_next, asid_count;
 	u64 management_generation_seen; /* the donation epoch this CPU has flushed for (D6) */
 	u32 kick_pending;		/* an NMI sent by Keel is in flight to this CPU */
-	u32 request;			/* enum cpu_request, set by other CPUs */
+	union {
+		u64 attention; /* not 0: something stands in these */
+		struct {
+			u32 request; /* enum cpu_request, set by other CPUs */
+			bool waiting_for_sipi;
+			u8 root_flags; /* enum cpu_root_flag, of root's NMI and #MC handlers */
+		};
+	};
 	u8 sipi_vector;
-	bool waiting_for_sipi;
-	u8 root_flags; /* enum cpu_root_flag, set by root's NMI and #MC handlers */
+	struct cpu_object object;
 	/* An NMI that hits root at an address in [begin, end) returns to end: closes HLT's race. */
 	u64 sleep_begin, sleep_end;
 	struct exit_ring *ring; /* core/stats.h: its last exits; NULL: none are kept */

@@ -72,12 +72,12 @@ static void tell_reason(const struct virt_vcpu *v, const struct vm_exit *e)
 	}
 }
 
-void teach_exit(const struct virt_vcpu *v, const struct vm_exit *e, const char *name)
+void teach_exit(const struct virt_vcpu *v, const struct vm_exit *e, const char *name, u64 info2)
 {
 	if (v->cpu->index || !virt_teach || virt_teach > TEACH_EXITS)
 		return;
 	log_info("exit %u: %s (%lx), information %lx and %lx, RIP %lx",
-		 TEACH_EXITS - virt_teach + 1, name, e->raw, e->info1, e->info2, v->rip);
+		 TEACH_EXITS - virt_teach + 1, name, e->raw, e->info1, info2, v->rip);
 	tell_reason(v, e);
 	if (--virt_teach)
 		return;

@@ -13,4 +13,4 @@ void teach_why(const char *why, const char *manual, const char *section);
 bool teach_entry(const struct virt_vcpu *v);
 /* After an exit of CPU 0's, decoded as *e: tells it, while there are some left. `name`: its code's.
  */
-void teach_exit(const struct virt_vcpu *v, const struct vm_exit *e, const char *name);
+void teach_exit(const struct virt_vcpu *v, const struct vm_exit *e, const char *name, u64 info2);

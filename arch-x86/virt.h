@@ -164,7 +164,6 @@ struct virt_code {
 	u64 cs_base, cr0, cr3, efer;
 	u16 cs_attr;
 	u8 cpl;
-	bool known; /* false: ask for them one by one */
 };
 
 /* A port access. What stands behind `string` is meaningful for strings only. */
@@ -179,12 +178,18 @@ struct virt_io {
 
 /* One exit, normalised. Only the union's member that `reason` names is meaningful. */
 struct vm_exit {
-	u16 reason;	   /* enum exit_reason */
-	u8 insn_len;	   /* bytes; 0: not known, the decoder must find it */
-	u8 insn_bytes_len; /* decode assists: how many bytes stand in insn_bytes */
+	union {
+		u64 head; /* reason alone, all the others 0: one store */
+		struct {
+			u16 reason;	   /* enum exit_reason */
+			u8 insn_len;	   /* bytes; 0: not known, the decoder must find it */
+			u8 insn_bytes_len; /* decode assists: how many stand in insn_bytes */
+			bool code_known;   /* `code` is; it may be where insn_len is 0 */
+		};
+	};
 	u8 insn_bytes[15];
-	u64 raw, info1, info2;	     /* the vendor's own words: for rings and dumps only */
-	struct virt_code code;	     /* may be known where insn_len is 0 */
+	u64 raw, info1; /* the vendor's own words: for rings and dumps only */
+	struct virt_code code;
 	struct virt_event vectoring; /* its delivery was cut short: re-inject or merge */
 	union {
 		struct virt_io io;
@@ -271,30 +276,30 @@ struct virt_vcpu {
 	u64 slat_generation_seen;
 	u64 asid_generation;
 	u32 asid;
-	u32 dirty;	  /* backend: field groups written since the last entry */
 	bool loaded;	  /* its VMLOAD state, DRs, XSAVE state are on the processor */
 	bool extra_saved; /* backend: the VMLOAD group in hw is current */
 	bool dr_live;
 	bool mce_forced; /* backend: CR4.MCE is set although the guest cleared it */
-	bool flush;	 /* flush this vCPU's translations at the next entry */
 	/*
 	 * RFLAGS.RF, TF and the interrupt shadow were clear at the exit and have not been set
 	 * since: completing an instruction changes nothing but RIP. False: not known.
 	 */
 	bool quiet;
-	/*
-	 * Backend: NMI masking where hardware does not virtualise it, and what the VMCB says for
-	 * the next entry alone. All at once in `rare`, which mostly is 0.
-	 */
+	/* What an entry seldom has to look at; all 0 in one test. */
 	union {
-		u32 rare;
+		u64 rare[2];
 		struct {
+			u32 dirty;	/* backend: field groups written since the last entry */
+			u32 virq_event; /* SVM: the interrupt that waits as V_IRQ, in EVENTINJ's
+					   format; 0: none */
+			bool flush;	/* flush this vCPU's translations at the next entry */
+			/* Backend: NMI masking where hardware does not virtualise it, ... */
 			u8 nmi_state;
-			bool nmi_window, stepping, once;
+			bool nmi_window, stepping;
+			bool once; /* ... and what the VMCB says for the next entry alone */
 		};
 	};
-	u8 soft_len;	/* of the INT n being injected */
-	u32 virq_event; /* SVM: the interrupt that waits as V_IRQ, in EVENTINJ's format; 0: none */
+	u8 soft_len; /* of the INT n being injected */
 	bool step_tf;
 	u32 intercept_set; /* enum virt_intercept in force */
 	u64 step_rip;
@@ -393,6 +398,12 @@ struct virt_ops {
 };
 
 extern const struct virt_ops *virt;
+/*
+ * virt's operations of the same names, for every exit's way: a jump that boot/ aims at the backend,
+ * where a call through the table takes a thunk.
+ */
+void virt_run(struct virt_vcpu *v, struct vm_exit *e);
+void virt_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu);
 extern u64 virt_features;     /* enum virt_feature: usable on every CPU */
 extern bool virt_check_entry; /* check=entry: each entry's state is checked in software first */
 /*

@@ -32,7 +32,6 @@ static void ask_code(struct vcpu *vcpu, struct virt_code *code)
 	code->efer = virt->get(&vcpu->v, VREG_EFER);
 	code->cr0 = virt->get(&vcpu->v, VREG_CR0);
 	code->cr3 = virt->get(&vcpu->v, VREG_CR3);
-	code->known = true;
 }
 
 static struct place place_of(const struct virt_code *code, u64 rip)
@@ -194,7 +193,7 @@ u32 vcpu_fetch(struct vcpu *vcpu, const struct vm_exit *e, u8 bytes[INSN_MAX])
 		memcpy(bytes, e->insn_bytes, count);
 		return count;
 	}
-	if (e && e->code.known)
+	if (e && e->code_known)
 		code = e->code;
 	else
 		ask_code(vcpu, &code);
@@ -256,7 +255,7 @@ u32 vcpu_insn_length(struct vcpu *vcpu, const struct vm_exit *e)
 
 	if (e->insn_len)
 		return e->insn_len;
-	if (!e->code.known)
+	if (!e->code_known)
 		return length_by_asking(vcpu);
 	bytes = kept_bytes(vcpu, &e->code, sizeof(word));
 	if (bytes) {

@@ -443,15 +443,14 @@ static inline void enter(struct vcpu *vcpu, struct cpu *cpu, struct vm_exit *e)
 	if (unlikely(cpu->loaded != &vcpu->v))
 		virt->load(&vcpu->v, cpu);
 	mgmt_epoch_seen(cpu);
-	virt->run(&vcpu->v, e);
+	virt_run(&vcpu->v, e);
 	if (unlikely(vcpu->injecting | e->vectoring.type))
 		event_after_exit(vcpu, e);
 }
 
 static inline void prepare(struct vcpu *vcpu, struct cpu *cpu)
 {
-	if (likely(!(__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) | cpu->root_flags |
-		     cpu->waiting_for_sipi | vcpu->request)))
+	if (likely(!(__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) | vcpu->request)))
 		return;
 	if (__atomic_load_n(&cpu->root_flags, __ATOMIC_RELAXED) && virt->nmi_taken)
 		mgmt_root_flags(vcpu);

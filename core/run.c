@@ -578,7 +578,7 @@ static int enter_and_settle(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 	if (unlikely(!announce_entry(vcpu)))
 		outcome = prepare_entry(vcpu, armed);
 	while (likely(outcome == RUN_CONTINUE)) {
-		virt->run(&vcpu->v, &e);
+		virt_run(&vcpu->v, &e);
 		__atomic_store_n(&vcpu->in_guest, 0, __ATOMIC_RELEASE);
 		exited = rdtsc();
 		stats_exit(vcpu, cpu, &e, exited);
@@ -600,11 +600,11 @@ static int run_loaded(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 	int outcome;
 
 	xstate_enter(vcpu, management, cpu);
-	virt->swap(&management->v, &vcpu->v, cpu);
+	virt_swap(&management->v, &vcpu->v, cpu);
 	if (unlikely(vcpu->debug.control & DEBUG_SINGLE_STEP))
 		vcpu_set_rflags(vcpu, vcpu_rflags(vcpu));
 	outcome = enter_and_settle(vcpu, cpu, armed);
-	virt->swap(&vcpu->v, &management->v, cpu);
+	virt_swap(&vcpu->v, &management->v, cpu);
 	xstate_leave(vcpu, management);
 	if (unlikely(vcpu->v.dr_live))
 		debug_sync(vcpu);

@@ -226,7 +226,7 @@ void xstate_enter(struct vcpu *vcpu, struct vcpu *management, struct cpu *cpu)
 		barrier_between_vms(vcpu, cpu);
 	if (host.more_msrs)
 		enter_more_msrs(vcpu, &management->msr);
-	if (host.rdtscp && management->msr.tsc_aux != vcpu->msr.tsc_aux)
+	if (unlikely(management->msr.tsc_aux != vcpu->msr.tsc_aux) && host.rdtscp)
 		wrmsr(MSR_TSC_AUX, vcpu->msr.tsc_aux);
 	switch_area(management, vcpu);
 }
@@ -234,7 +234,7 @@ void xstate_enter(struct vcpu *vcpu, struct vcpu *management, struct cpu *cpu)
 void xstate_leave(struct vcpu *vcpu, struct vcpu *management)
 {
 	switch_area(vcpu, management);
-	if (host.rdtscp && management->msr.tsc_aux != vcpu->msr.tsc_aux)
+	if (unlikely(management->msr.tsc_aux != vcpu->msr.tsc_aux) && host.rdtscp)
 		wrmsr(MSR_TSC_AUX, management->msr.tsc_aux);
 	if (host.more_msrs)
 		leave_more_msrs(&management->msr);

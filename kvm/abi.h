@@ -6,7 +6,7 @@
  * VMCALL or VMMCALL, without a prefix, at CPL 0:
  *   in   RAX KEEL_CALL   RDI object handle   RSI request (a KVM ioctl's 32-bit number, or KEEL_*)
  *        RDX argument: physical address of its struct, or the immediate value
- *        RCX bytes at RDX (not looked at where RDX is immediate)   R8, R9 extra
+ *        RCX bytes at RDX (not looked at where RDX is immediate)   R8 extra
  *   out  RAX >= 0 or -errno   RDX second result   RCX enum keel_reply   R8 third result
  * All other registers are kept. What is not named is 0.
  *

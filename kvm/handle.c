@@ -4,7 +4,7 @@
 
 #include "arch-x86/cpu.h"
 
-/* A handle: generation in bits 55..24, slot number + 1 in bits 23..8, vCPU index + 1 in 7..0. */
+/* A handle: generation in bits 55..24, slot number in bits 23..8, vCPU index + 1 in 7..0. */
 #define SLOT_SHIFT	 8
 #define SLOT_MASK	 0xffffu
 #define GENERATION_SHIFT 24
@@ -13,20 +13,12 @@
 _Static_assert(HANDLE_VMS <= SLOT_MASK, "slot numbers fit");
 _Static_assert(VM_VCPUS < KEEL_HANDLE_VCPU, "vCPU indexes fit");
 
-static struct vm_slot slots[HANDLE_VMS];
-
-/* The slot number + 1 that a CPU works on; 0: none. One cache line each. */
-static struct in_use {
-	u32 slot;
-	/* The CPU's own: the vCPU that handle_enter_vcpu() found last, and by which handle. */
-	u32 number;
-	u64 handle;
-	struct vcpu *vcpu; /* NULL: none yet. As good as `handle` is still that of a live VM */
-} aligned(64) in_use[CPU_MAX];
+/* The first is nobody's, so that a slot number stands for itself. */
+static struct vm_slot slots[1 + HANDLE_VMS];
 
 static u64 slot_handle(const struct vm_slot *slot)
 {
-	return (u64)slot->generation << GENERATION_SHIFT | (u64)(slot - slots + 1) << SLOT_SHIFT;
+	return (u64)slot->generation << GENERATION_SHIFT | (u64)(slot - slots) << SLOT_SHIFT;
 }
 
 int handle_enter(struct cpu *cpu, u64 handle, struct vm_slot **slot, struct vm **vm,
@@ -39,9 +31,9 @@ int handle_enter(struct cpu *cpu, u64 handle, struct vm_slot **slot, struct vm *
 
 	if (number == 0 || number > HANDLE_VMS)
 		return -EBADF;
-	s = &slots[number - 1];
+	s = &slots[number];
 	/* Announce first, look afterwards: handle_in_use() does the reverse. */
-	__atomic_store_n(&in_use[cpu->index].slot, number, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cpu->object.slot, number, __ATOMIC_SEQ_CST);
 	state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 	if (state == HANDLE_FREE || handle >> GENERATION_SHIFT != s->generation)
 		goto none;
@@ -69,31 +61,35 @@ static bool is_live(const struct vm_slot *s, u64 handle)
 	       handle >> GENERATION_SHIFT == s->generation;
 }
 
-/* Remembers the handle's vCPU, or NULL where there is none. */
-static noinline void look_up(struct cpu *cpu, struct in_use *mine, u64 handle)
+/* Remembers the handle's vCPU. False: it is no vCPU's. */
+static noinline bool look_up(struct cpu *cpu, struct cpu_object *mine, u64 handle)
 {
 	struct vm_slot *slot;
+	struct vcpu *vcpu;
 	struct vm *vm;
+	bool found = !handle_enter(cpu, handle, &slot, &vm, &vcpu) && vcpu;
 
-	mine->vcpu = NULL;
-	if (handle_enter(cpu, handle, &slot, &vm, &mine->vcpu))
-		mine->vcpu = NULL;
 	handle_leave(cpu);
+	if (!found)
+		return false;
 	mine->handle = handle;
+	mine->vcpu = vcpu;
 	mine->number = handle >> SLOT_SHIFT & SLOT_MASK;
+	return true;
 }
 
 struct vcpu *handle_enter_vcpu(struct cpu *cpu, u64 handle)
 {
-	struct in_use *mine = &in_use[cpu->index];
+	struct cpu_object *mine = &cpu->object;
 
-	if (unlikely(mine->handle != handle || !mine->vcpu))
-		look_up(cpu, mine, handle);
-	if (unlikely(!mine->vcpu))
+	if (unlikely(mine->handle != handle) && !look_up(cpu, mine, handle))
 		return NULL;
-	/* A handle never comes back: while it is a live VM's, its vCPU is the one found before. */
+	/*
+	 * A handle never comes back: while it is a live VM's, its vCPU is the one found before. The
+	 * zeros of the beginning are slot 0, which never lives.
+	 */
 	__atomic_store_n(&mine->slot, mine->number, __ATOMIC_SEQ_CST);
-	if (likely(is_live(&slots[mine->number - 1], handle)))
+	if (likely(is_live(&slots[mine->number], handle)))
 		return mine->vcpu;
 	handle_leave(cpu);
 	return NULL;
@@ -101,12 +97,12 @@ struct vcpu *handle_enter_vcpu(struct cpu *cpu, u64 handle)
 
 void handle_leave(struct cpu *cpu)
 {
-	__atomic_store_n(&in_use[cpu->index].slot, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&cpu->object.slot, 0, __ATOMIC_RELEASE);
 }
 
 int handle_add(struct vm *vm, u64 *handle)
 {
-	for (u32 i = 0; i < HANDLE_VMS; i++) {
+	for (u32 i = 1; i <= HANDLE_VMS; i++) {
 		struct vm_slot *s = &slots[i];
 		bool found;
 
@@ -138,11 +134,12 @@ bool handle_current(const struct vm_slot *slot, u64 handle)
 
 bool handle_in_use(const struct vm_slot *slot, const struct cpu *cpu)
 {
-	u32 number = slot - slots + 1;
+	u32 number = slot - slots;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	for (u32 i = 0; i < CPU_MAX; i++)
-		if (i != cpu->index && __atomic_load_n(&in_use[i].slot, __ATOMIC_ACQUIRE) == number)
+	for (u32 i = 0; i < cpu_count; i++)
+		if (i != cpu->index && cpus[i] &&
+		    __atomic_load_n(&cpus[i]->object.slot, __ATOMIC_ACQUIRE) == number)
 			return true;
 	return false;
 }

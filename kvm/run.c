@@ -182,19 +182,18 @@ static inline s64 enter(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run,
 	return KEEL_USER;
 }
 
-/* An AP that waits for its first INIT and SIPI: KVM_RUN ends with EAGAIN once they came. */
-static noinline s64 wait_for_init(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run,
-				  u64 timer, u64 flags, bool immediate)
+/*
+ * An AP that waits for its first INIT and SIPI: KVM_RUN ends with EAGAIN once they came. 0: run it,
+ * core puts it to sleep, so that the INIT that comes meanwhile is not missed.
+ */
+static noinline s64 wait_for_init(struct vcpu *vcpu, struct kvm_run *run, u64 flags, bool immediate)
 {
 	if (immediate)
 		return interrupted(run, true);
 	vcpu_accept_init(vcpu);
 	if (flags & KEEL_RUN_IMMEDIATE)
 		return interrupted(run, false);
-	if (vcpu->mp_state != MP_UNINITIALIZED)
-		return KEEL_EAGAIN;
-	/* Core puts it to sleep, so that the INIT that comes meanwhile is not missed. */
-	return enter(vcpu, cpu, run, timer);
+	return vcpu->mp_state != MP_UNINITIALIZED ? KEEL_EAGAIN : 0;
 }
 
 /* Pending I/O is completed whatever else is asked: VMMs run with immediate_exit just for that. */
@@ -213,8 +212,12 @@ static inline s64 run_once(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *r
 {
 	bool immediate = READ_ONCE(run->immediate_exit) != 0;
 
-	if (unlikely(vcpu->mp_state == MP_UNINITIALIZED))
-		return wait_for_init(vcpu, cpu, run, timer, flags, immediate);
+	if (unlikely(vcpu->mp_state == MP_UNINITIALIZED)) {
+		s64 result = wait_for_init(vcpu, run, flags, immediate);
+
+		if (result)
+			return result;
+	}
 	if (!vcpu->lapic && take_cr8(vcpu, run))
 		return -EINVAL;
 	vcpu->window_requested = READ_ONCE(run->request_interrupt_window) != 0;

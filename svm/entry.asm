@@ -8,7 +8,7 @@ section .text
 
 extern svm_features
 
-; void svm_enter(struct virt_vcpu *v, hpa_t vmcb)
+; void svm_enter(struct virt_vcpu *v)
 ;
 ; RAX and RSP of the guest are in the VMCB. RFLAGS.IF=1 at VMRUN: with V_INTR_MASKING it is the
 ; host's IF that lets a physical interrupt end the guest (APM vol. 2, "Interrupt Masking in EFLAGS
@@ -23,7 +23,7 @@ svm_enter:
 	push r14
 	push r15
 	push rdi
-	mov rax, rsi
+	mov rax, [rdi + V_HW_HPA]
 	mov rcx, [rdi + V_RCX]
 	mov rdx, [rdi + V_RDX]
 	mov rbx, [rdi + V_RBX]

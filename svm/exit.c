@@ -331,15 +331,17 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e)
 }
 
 /* What CS:RIP and its translation depend on, for those that need the instruction itself. */
-static void decode_code(const struct vmcb *vmcb, struct virt_code *code)
+static void decode_code(const struct vmcb *vmcb, struct vm_exit *e)
 {
+	struct virt_code *code = &e->code;
+
 	code->cs_base = vmcb->cs.base;
 	code->cs_attr = vmcb->cs.attr;
 	code->cr0 = vmcb->cr0;
 	code->cr3 = vmcb->cr3;
 	code->efer = vmcb->efer;
 	code->cpl = vmcb->cpl;
-	code->known = true;
+	e->code_known = true;
 }
 
 /* What every instruction's exit has, and then what only some reasons have. */
@@ -351,7 +353,7 @@ static void decode_other(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
 	if (v->features & VIRT_NEXT_RIP && vmcb->next_rip - v->rip <= 15)
 		e->insn_len = vmcb->next_rip - v->rip;
 	else if (reason != EXIT_HYPERCALL)
-		decode_code(vmcb, &e->code);
+		decode_code(vmcb, e);
 	if (reason == EXIT_HYPERCALL)
 		v->caller = vmcb->cpl == 0 && vmcb->cr0 & CR0_PE ? CALLER_KERNEL : CALLER_OTHER;
 	else if (!(PLAIN_REASONS >> reason & 1))
@@ -368,13 +370,9 @@ void svm_decode(struct virt_vcpu *v, struct vm_exit *e)
 	v->rflags = rflags;
 	v->cr8 = vmcb->int_control & V_TPR & 15;
 	v->quiet = !((rflags & (RFLAGS_RF | RFLAGS_TF)) | (vmcb->int_state & INT_STATE_SHADOW));
+	e->head = reason;
 	e->raw = code;
 	e->info1 = vmcb->exit_info1;
-	e->info2 = vmcb->exit_info2;
-	e->reason = reason;
-	e->insn_len = 0;
-	e->insn_bytes_len = 0;
-	e->code.known = false;
 	e->vectoring.type = EVENT_NONE;
 	if (unlikely(vmcb->exit_int_info & VMCB_EVENT_VALID))
 		svm_decode_vectoring(v, &e->vectoring);

@@ -116,7 +116,7 @@ void svm_teach(struct virt_vcpu *v);
 
 /* entry.asm */
 /* Loads the GPRs, enters the guest, stores the GPRs, refills the return predictor if it must be. */
-void svm_enter(struct virt_vcpu *v, hpa_t vmcb);
+void svm_enter(struct virt_vcpu *v);
 /* Opens GIF around one instruction: NOP, or HLT, which ends with an NMI. */
 void svm_open_nmi(void);
 void svm_sleep_nmi(void);

@@ -148,8 +148,8 @@ static void prepare_translations(struct virt_vcpu *v, struct cpu *cpu)
 	struct vmcb *vmcb = vmcb_of(v);
 	u64 generation = __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE);
 
-	if (likely(v->asid_generation == cpu->asid_generation &&
-		   generation == v->slat_generation_seen && !v->flush))
+	if (v->asid_generation == cpu->asid_generation && generation == v->slat_generation_seen &&
+	    !v->flush)
 		return;
 	if (v->asid_generation == cpu->asid_generation && v->features & VIRT_FLUSH_BY_ASID)
 		vmcb->tlb_control = TLB_FLUSH_ASID;
@@ -164,10 +164,11 @@ static void prepare_translations(struct virt_vcpu *v, struct cpu *cpu)
  * What an entry seldom needs beside the registers. VMCB fields that count for this entry alone are
  * taken back in settle_rare().
  */
-static noinline void prepare_rare(struct virt_vcpu *v)
+static noinline void prepare_rare(struct virt_vcpu *v, struct cpu *cpu)
 {
 	struct vmcb *vmcb = vmcb_of(v);
 
+	prepare_translations(v, cpu);
 	if (v->nmi_window)
 		svm_nmi_prepare(v);
 	if (v->dirty & DIRTY_EXTRA)
@@ -196,7 +197,7 @@ static noinline void settle_rare(struct virt_vcpu *v, struct vm_exit *e)
 		v->once = virt_check_entry;
 	}
 	if (virt_teach)
-		teach_exit(v, e, svm_exit_name(e->raw));
+		teach_exit(v, e, svm_exit_name(e->raw), vmcb->exit_info2);
 	if (v->virq_event)
 		svm_virq_settle(v, e);
 	if (v->stepping || v->nmi_state == NMI_IRET)
@@ -213,16 +214,17 @@ void svm_run(struct virt_vcpu *v, struct vm_exit *e)
 	vmcb->rip = v->rip;
 	if (unlikely(v->dr_live && cpu->dr_owner != v))
 		take_debug_registers(v, cpu);
-	prepare_translations(v, cpu);
-	if (unlikely(v->dirty | v->rare))
-		prepare_rare(v);
+	if (unlikely((v->asid_generation ^ cpu->asid_generation) | v->rare[0] | v->rare[1] |
+		     (v->slat_generation_seen ^
+		      __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE))))
+		prepare_rare(v, cpu);
 	v->extra_saved = false;
-	svm_enter(v, v->hw_hpa);
+	svm_enter(v);
 	v->gpr[GPR_RAX] = vmcb->rax;
 	v->gpr[GPR_RSP] = vmcb->rsp;
 	v->rip = vmcb->rip;
 	svm_decode(v, e);
-	if (unlikely(v->rare | v->virq_event))
+	if (unlikely(v->rare[0] | v->rare[1]))
 		settle_rare(v, e);
 }
 

@@ -304,9 +304,10 @@ static void decode_io(struct vm_exit *e)
  * What CS:RIP and its translation depend on, for the decoder: no length comes with the exit. CR0.PG
  * is the guest's own.
  */
-static void decode_code(struct virt_code *code)
+static void decode_code(struct vm_exit *e)
 {
 	u32 access = vmread(VMCS_GUEST_CS_ACCESS);
+	struct virt_code *code = &e->code;
 
 	code->cs_base = vmread(VMCS_GUEST_CS_BASE);
 	code->cs_attr = (access & 0xff) | (access >> 4 & 0xf00);
@@ -314,7 +315,7 @@ static void decode_code(struct virt_code *code)
 	code->cr3 = vmread(VMCS_GUEST_CR3);
 	code->efer = vmread(VMCS_GUEST_EFER);
 	code->cpl = (vmread(VMCS_GUEST_SS_ACCESS) & SEG_DPL) >> 5;
-	code->known = true;
+	e->code_known = true;
 }
 
 static void decode_slat(struct virt_vcpu *v, struct vm_exit *e, bool delivering)
@@ -323,15 +324,14 @@ static void decode_slat(struct virt_vcpu *v, struct vm_exit *e, bool delivering)
 
 	if (info & INTR_NMI_UNBLOCKED && !delivering)
 		mask_nmis_again(v);
-	e->info2 = vmread(VMCS_GUEST_PHYSICAL);
-	e->slat.gpa = GPA(e->info2);
+	e->slat.gpa = GPA(vmread(VMCS_GUEST_PHYSICAL));
 	e->slat.gva_valid = info & EPT_LINEAR;
 	e->slat.gva = GVA(e->slat.gva_valid ? vmread(VMCS_GUEST_LINEAR) : 0);
 	e->slat.write = info & EPT_WRITE;
 	e->slat.exec = info & EPT_FETCH;
 	e->slat.present = info & EPT_ENTRY;
 	e->slat.table_walk = e->slat.gva_valid && !(info & EPT_TRANSLATED);
-	decode_code(&e->code);
+	decode_code(e);
 }
 
 /* What only some reasons have. */
@@ -361,7 +361,7 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e, bool
 		decode_slat(v, e, delivering);
 		break;
 	case EXIT_SLAT_MISCONFIG:
-		e->info2 = vmread(VMCS_GUEST_PHYSICAL);
+		e->info1 = vmread(VMCS_GUEST_PHYSICAL); /* there is no qualification */
 		break;
 	case EXIT_PML_FULL:
 		if (e->info1 & INTR_NMI_UNBLOCKED && !delivering)
@@ -407,13 +407,9 @@ void vmx_decode(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
 	const struct exit_row *row = find_row(reason);
 	u64 rflags;
 
+	e->head = row->reason;
 	e->raw = reason;
 	e->info1 = 0;
-	e->info2 = 0;
-	e->reason = row->reason;
-	e->insn_len = 0;
-	e->insn_bytes_len = 0;
-	e->code.known = false;
 	e->vectoring.type = EVENT_NONE;
 	if (row->told & LENGTH) {
 		u32 length = vmread(VMCS_EXIT_INSN_LEN);

@@ -235,9 +235,8 @@ static void nmi_first(struct virt_vcpu *v, struct vm_exit *e)
 static __attribute__((noinline)) void not_entered(struct virt_vcpu *v, struct vm_exit *e,
 						  u32 result)
 {
-	e->info1 = e->info2 = 0;
-	e->insn_len = e->insn_bytes_len = 0;
-	e->code.known = false;
+	e->head = 0;
+	e->info1 = 0;
 	e->vectoring.type = EVENT_NONE;
 	v->quiet = false;
 	if (result == VMX_FAILED)
@@ -313,7 +312,7 @@ void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 	if (unlikely(x->cpu2 & CPU2_PML))
 		read_log(v);
 	if (unlikely(virt_check_entry))
-		teach_exit(v, e, vmx_exit_name(reason));
+		teach_exit(v, e, vmx_exit_name(reason), e->reason == EXIT_SLAT ? e->slat.gpa.v : 0);
 	if (unlikely(reason & EXIT_REASON_ENTRY_FAILED))
 		return;
 	x->launched = true;

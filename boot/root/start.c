@@ -60,6 +60,28 @@ static const struct virt_ops *find_backend(void)
 	}
 }
 
+static void aim(void *jump, void *target)
+{
+	s32 displacement = (char *)target - ((char *)jump + 5);
+
+	memcpy((char *)jump + 1, &displacement, sizeof(displacement));
+}
+
+/*
+ * The jumps of arch-x86/direct.asm, in text that is read-only but for this moment. SDM vol. 3,
+ * "Handling Self- and Cross-Modifying Code": CPUID serialises; the other CPUs come later.
+ */
+static void aim_direct_calls(const struct virt_ops *backend)
+{
+	u64 cr0 = read_cr0();
+
+	write_cr0(cr0 & ~(u64)CR0_WP);
+	aim(virt_run, backend->run);
+	aim(virt_swap, backend->swap);
+	write_cr0(cr0);
+	cpuid(0, 0);
+}
+
 /* Sets `virt`, and fills info->why where it fails. 0 or -errno. */
 static int probe(struct boot_info *info, u64 *features)
 {
@@ -170,6 +192,7 @@ static int init_machine(struct boot_info *info)
 		log_error("%s", info->why);
 		return error;
 	}
+	aim_direct_calls(virt);
 	virt_features &= ~(u64)info->backend_forbidden;
 	return init_memory(info);
 }

@@ -16,10 +16,11 @@ static u32 length_of(u16 reason)
 	u32 length;
 
 	virt->get_segment(&vcpu->v, SEG_CS, &cs);
-	e.code = (struct virt_code){cs.base, reg(VREG_CR0), reg(VREG_CR3), reg(VREG_EFER),
-				    cs.attr, reg(VREG_CPL), true};
+	e.code = (struct virt_code){cs.base,	    reg(VREG_CR0), reg(VREG_CR3),
+				    reg(VREG_EFER), cs.attr,	   reg(VREG_CPL)};
+	e.code_known = true;
 	length = vcpu_insn_length(vcpu, &e);
-	e.code.known = false;
+	e.code_known = false;
 	if (length)
 		assert_int_equal(vcpu_insn_length(vcpu, &e), length);
 	return length;

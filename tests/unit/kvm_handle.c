@@ -101,6 +101,39 @@ static void test_stale_handle_after_reuse(void **state)
 	assert_false(handle_current(slot, second));
 }
 
+static void test_remembered_vcpu(void **state)
+{
+	u64 handle, next;
+
+	/* Nothing is remembered yet: a handle of zeros must not match that. */
+	assert_null(handle_enter_vcpu(cpus[0], 0));
+	assert_int_equal(handle_add(&vm->vm, &handle), 0);
+	vm->vcpus_ready = 1;
+	assert_null(handle_enter_vcpu(cpus[0], handle));
+	assert_null(handle_enter_vcpu(cpus[0], handle + 2));
+	assert_null(handle_enter_vcpu(cpus[0], handle + BIT(24) + 1));
+	assert_int_equal(enter(0, handle), 0);
+	handle_leave(cpus[0]);
+	for (u32 i = 0; i < 2; i++) {
+		assert_ptr_equal(handle_enter_vcpu(cpus[0], handle + 1), &vcpus[0]);
+		assert_true(handle_in_use(slot, cpus[1]));
+		handle_leave(cpus[0]);
+		assert_false(handle_in_use(slot, cpus[1]));
+		/* Another handle on the way changes nothing. */
+		assert_null(handle_enter_vcpu(cpus[0], ~0ull));
+	}
+	slot->state = HANDLE_DYING;
+	assert_null(handle_enter_vcpu(cpus[0], handle + 1));
+	assert_false(handle_in_use(slot, cpus[1]));
+	remove_slot();
+	assert_int_equal(handle_add(&vm->vm, &next), 0);
+	assert_null(handle_enter_vcpu(cpus[0], handle + 1));
+	assert_ptr_equal(handle_enter_vcpu(cpus[0], next + 1), &vcpus[0]);
+	handle_leave(cpus[0]);
+	assert_int_equal(enter(0, next), 0);
+	remove_slot();
+}
+
 static void test_in_use_by_another_cpu(void **state)
 {
 	struct vm_slot *s;
@@ -161,6 +194,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_finds_vm_and_vcpus, start, stop),
 		cmocka_unit_test_setup_teardown(test_unknown_handles, start, stop),
 		cmocka_unit_test_setup_teardown(test_stale_handle_after_reuse, start, stop),
+		cmocka_unit_test_setup_teardown(test_remembered_vcpu, start, stop),
 		cmocka_unit_test_setup_teardown(test_in_use_by_another_cpu, start, stop),
 		cmocka_unit_test_setup_teardown(test_dying, start, stop),
 		cmocka_unit_test_setup_teardown(test_table_full, start, stop),

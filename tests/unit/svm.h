@@ -30,9 +30,9 @@ static u32 pool_pages_left;
 
 const char svm_sleep_begin[1], svm_sleep_end[1];
 
-void svm_enter(struct virt_vcpu *v, hpa_t hpa)
+void svm_enter(struct virt_vcpu *v)
 {
-	assert_ptr_equal(phys_ptr(hpa), v->hw);
+	assert_ptr_equal(phys_ptr(v->hw_hpa), v->hw);
 	entered = *(struct vmcb *)v->hw;
 	entries++;
 	if (guest)

@@ -115,7 +115,6 @@ static void raw_words(void **state)
 
 	assert_int_equal(e->raw, SVM_CPUID);
 	assert_int_equal(e->info1, 11);
-	assert_int_equal(e->info2, 22);
 	assert_int_equal(e->vectoring.type, EVENT_NONE);
 	assert_int_equal(e->insn_bytes_len, 0);
 }

@@ -170,11 +170,10 @@ static void few_fields(void **state)
 	assert_int_equal(vmwrites, 0);
 	assert_int_equal(vcpu.rflags, 0);
 	assert_int_equal(last.info1, 0);
-	assert_int_equal(last.info2, 0);
 	assert_int_equal(last.raw, VMX_CPUID);
 	assert_int_equal(last.vectoring.type, EVENT_NONE);
 	assert_int_equal(last.insn_bytes_len, 0);
-	assert_false(last.code.known);
+	assert_false(last.code_known);
 	vmreads = 0;
 	decode(VMX_EXTERNAL_INTR, 0);
 	assert_int_equal(vmreads, 2);
@@ -328,7 +327,6 @@ static void ept_violation(void **state)
 	e = decode(VMX_EPT_VIOLATION, BIT(1) | BIT(3) | BIT(7) | BIT(8));
 	assert_int_equal(e->reason, EXIT_SLAT);
 	assert_int_equal(e->slat.gpa.v, 0x123456789);
-	assert_int_equal(e->info2, 0x123456789);
 	assert_true(e->slat.gva_valid);
 	assert_int_equal(e->slat.gva.v, 0xffff800000001000);
 	assert_true(e->slat.write);
@@ -336,7 +334,7 @@ static void ept_violation(void **state)
 	assert_false(e->slat.exec);
 	assert_false(e->slat.table_walk);
 	assert_int_equal(e->insn_len, 0);
-	assert_true(e->code.known); /* the instruction is needed, and its length is not told */
+	assert_true(e->code_known); /* the instruction is needed, and its length is not told */
 	assert_int_equal(e->code.cs_attr, cs.attr | SEG_G);
 	assert_int_equal(e->code.cr3, 0x7000);
 	assert_int_equal(e->code.cpl, 3);
@@ -350,7 +348,7 @@ static void ept_violation(void **state)
 	assert_false(e->slat.table_walk);
 	assert_int_equal(e->slat.gva.v, 0);
 	assert_true(decode(VMX_EPT_VIOLATION, BIT(5))->slat.present);
-	assert_int_equal(decode(VMX_EPT_MISCONFIG, 0)->info2, 0x123456789);
+	assert_int_equal(decode(VMX_EPT_MISCONFIG, 0)->info1, 0x123456789);
 }
 
 static void control_registers(void **state)

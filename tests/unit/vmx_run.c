@@ -51,7 +51,7 @@ static void a_deadline_ends_the_run(void **state)
 	assert_int_equal(exit_for(0), NOW);
 	set_exit(VMX_PREEMPTION_TIMER, 0);
 	assert_int_equal(enter()->reason, EXIT_PREEMPT_TIMER);
-	assert_true(last.code.known == false && last.insn_len == 0);
+	assert_true(!last.code_known && last.insn_len == 0);
 }
 
 static void a_far_deadline_exits_early(void **state)

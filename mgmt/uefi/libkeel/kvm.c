@@ -69,7 +69,7 @@ static void take_wakes(void)
 		struct hypercall_result r = {0};
 
 		if (vm)
-			r = hypercall(vm->handle, KEEL_TAKE_WAKE, 0, 0, 0, 0);
+			r = hypercall(vm->handle, KEEL_TAKE_WAKE, 0, 0, 0);
 		if (r.value < 0)
 			continue;
 		for (u32 k = 0; r.second && k < vm->vcpu_count; k++, r.second >>= 1)
@@ -91,7 +91,7 @@ void kvm_forget_thread(const struct keel_thread *t)
 
 static struct hypercall_result call(u64 handle, u64 request, u64 argument, u64 bytes, u64 extra)
 {
-	struct hypercall_result r = hypercall(handle, request, argument, bytes, extra, 0);
+	struct hypercall_result r = hypercall(handle, request, argument, bytes, extra);
 
 	if (r.reply & KEEL_REPLY_WAKE)
 		take_wakes();
@@ -100,7 +100,7 @@ static struct hypercall_result call(u64 handle, u64 request, u64 argument, u64 b
 
 void keel_sync(void)
 {
-	hypercall(KEEL_SYSTEM_HANDLE, KEEL_SYNC, 0, 0, 0, 0);
+	hypercall(KEEL_SYSTEM_HANDLE, KEEL_SYNC, 0, 0, 0);
 }
 
 /* ---- donation: pages leave the management guest once no CPU can still use them ---- */
@@ -117,7 +117,7 @@ static int wait_for_epoch(u64 epoch)
 		processor_kick(&processors[i]);
 	}
 	keel_sync();
-	while (hypercall(KEEL_SYSTEM_HANDLE, KEEL_DONATED, epoch, 0, 0, 0).value != 1) {
+	while (hypercall(KEEL_SYSTEM_HANDLE, KEEL_DONATED, epoch, 0, 0).value != 1) {
 		if (rdtsc() > limit)
 			return -EIO;
 		keel_sync();
@@ -606,9 +606,7 @@ static noinline void take_events(struct processor *cpu)
  * looks for new ones, so none is lost. */
 static inline struct hypercall_result enter(struct vcpu *v, struct keel_thread *me)
 {
-	u64 flags = me->kicked ? KEEL_RUN_IMMEDIATE : 0;
-
-	return hypercall(v->handle, KEEL_RUN, me->cpu->timer, 0, flags, 0);
+	return hypercall(v->handle, KEEL_RUN, me->cpu->timer, 0, me->kicked);
 }
 
 /* The way there was not straight: r is KEEL_RUN's outcome, or KEEL_INTERRUPTED to begin with. */
@@ -628,8 +626,7 @@ static noinline int run_on(struct vcpu *v, struct keel_thread *me, s64 value, u6
 		if (me->cpu->event)
 			take_events(me->cpu);
 		if (vector_checking)
-			r = vector_hypercall(v->handle, KEEL_RUN, me->cpu->timer,
-					     me->kicked ? KEEL_RUN_IMMEDIATE : 0);
+			r = vector_hypercall(v->handle, KEEL_RUN, me->cpu->timer, me->kicked);
 		else
 			r = enter(v, me);
 		sti();

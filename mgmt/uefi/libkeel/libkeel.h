@@ -40,7 +40,7 @@ struct keel_thread {
 	bool woken;		  /* since it last slept: the next sleep ends at once */
 	bool urgent;		  /* runs before its turn: the main thread after a sleep */
 	bool ending;
-	u32 kicked;
+	u32 kicked;  /* KEEL_RUN_IMMEDIATE: KVM_RUN is to end; or 0 */
 	int error;   /* errno */
 	u64 wake_at; /* TSC */
 	void (*fn)(void *);

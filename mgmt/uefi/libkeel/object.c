@@ -144,25 +144,31 @@ int stat(const char *path, struct stat *s)
 	return result;
 }
 
-/*
- * ioctl(), whose variable part is one word: the psABI passes it where a third parameter goes, which
- * spares KVM_RUN the va_list.
- */
-int ioctl_word(int fd, unsigned long request, u64 arg) __asm__("ioctl");
-int ioctl_word(int fd, unsigned long request, u64 arg)
+static __attribute__((noinline)) int general_ioctl(int fd, unsigned long request, u64 arg)
 {
 	struct object *o = object_get(fd);
 	int result;
 
 	if (!o)
 		return -1;
-	/* The one that has to be fast. */
-	if (likely(o->kind == OBJECT_VCPU && (u32)request == KVM_RUN && !arg)) {
-		result = kvm_run(o->data);
-		return likely(result == 0) ? 0 : fail(-result);
-	}
 	if (o->kind == OBJECT_FILE)
 		return fail(ENOTTY);
 	result = kvm_ioctl(o, request, arg);
 	return result < 0 ? fail(-result) : result;
+}
+
+/*
+ * ioctl(), whose variable part is one word: the psABI passes it where a third parameter goes, which
+ * spares KVM_RUN, the one that has to be fast, the va_list.
+ */
+int ioctl_word(int fd, unsigned long request, u64 arg) __asm__("ioctl");
+int ioctl_word(int fd, unsigned long request, u64 arg)
+{
+	int result;
+
+	if (unlikely((u32)fd >= FD_COUNT || objects[fd].kind != OBJECT_VCPU ||
+		     (u32)request != KVM_RUN || arg))
+		return general_ioctl(fd, request, arg);
+	result = kvm_run(objects[fd].data);
+	return likely(result == 0) ? 0 : fail(-result);
 }

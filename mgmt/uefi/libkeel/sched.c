@@ -3,6 +3,7 @@
  * Threads: each belongs to one CPU; those of one CPU take turns. A turn ends in KVM_RUN when its
  * slice is over and another thread could run, or where the thread itself waits.
  */
+#include "kvm/abi.h"
 #include "mgmt/uefi/libkeel/libkeel.h"
 #include <errno.h>
 #include <string.h>
@@ -381,7 +382,7 @@ int keel_thread_join(struct keel_thread *t, int ms)
 
 void keel_thread_kick(struct keel_thread *t)
 {
-	__atomic_store_n(&t->kicked, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&t->kicked, KEEL_RUN_IMMEDIATE, __ATOMIC_SEQ_CST);
 	thread_wake(t);
 }
 

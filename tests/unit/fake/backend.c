@@ -36,6 +36,16 @@ __attribute__((weak)) u64 virt_features;
 __attribute__((weak)) bool virt_check_entry;
 __attribute__((weak)) u32 virt_teach;
 
+void virt_run(struct virt_vcpu *v, struct vm_exit *e)
+{
+	virt->run(v, e);
+}
+
+void virt_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu)
+{
+	virt->swap(from, to, cpu);
+}
+
 void (*fake_run)(struct virt_vcpu *v, struct vm_exit *e);
 bool fake_check_injection;
 
