@@ -86,6 +86,7 @@ enum virt_reg {
 	VREG_SYSENTER_ESP,
 	VREG_SYSENTER_EIP,
 	VREG_TSC_OFFSET,
+	VREG_TSC_RATIO,	 /* enum tsc_ratio; VIRT_TSC_SCALING, else always TSC_RATIO_ONE */
 	VREG_INT_SHADOW, /* 0 or 1: the instruction after MOV SS or STI is next */
 	VREG_NMI_MASKED, /* 0 or 1: between an NMI's delivery and IRET */
 	VREG_PDPTE0,
@@ -94,6 +95,13 @@ enum virt_reg {
 	VREG_PDPTE3, /* VMX only; elsewhere read 0 */
 	VREG_CPL,    /* read-only */
 	VREG_COUNT
+};
+
+/* How much faster the guest's TSC runs than the processor's, before the offset is added. */
+enum tsc_ratio {
+	TSC_RATIO_SHIFT = 32, /* bits of the fraction */
+	TSC_RATIO_ONE = BIT(32),
+	TSC_RATIO_LIMIT = BIT(40),
 };
 
 enum event_type { EVENT_NONE, EVENT_INTR, EVENT_NMI, EVENT_EXCEPTION, EVENT_SOFT_INTR };
@@ -301,6 +309,7 @@ struct virt_vcpu {
 	};
 	u8 soft_len; /* of the INT n being injected */
 	bool step_tf;
+	u64 tsc_ratio;	   /* SVM: enum tsc_ratio; the VMCB has no field for it */
 	u32 intercept_set; /* enum virt_intercept in force */
 	u64 step_rip;
 };

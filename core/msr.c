@@ -173,7 +173,7 @@ static bool types_valid(u64 value, u32 allowed)
 
 u64 vcpu_tsc(struct vcpu *vcpu)
 {
-	return rdtsc() + vcpu->tsc_offset;
+	return vcpu_tsc_at(vcpu, rdtsc());
 }
 
 void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset)
@@ -181,6 +181,38 @@ void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset)
 	vcpu->tsc_offset = offset;
 	virt->set(&vcpu->v, VREG_TSC_OFFSET, offset);
 	vcpu_set_request(vcpu, REQUEST_TIMER | REQUEST_CLOCK);
+}
+
+/* The TSC had its old rate until the VM was made, which is the same moment for all of its vCPUs. */
+static void set_tsc_ratio(struct vcpu *vcpu, u64 ratio)
+{
+	struct vm *vm = vcpu->vm;
+	u64 start = vcpu_tsc_at(vcpu, vm->boot_tsc);
+	u64 offset = start - tsc_scaled(vm->boot_tsc, ratio);
+
+	if (vm->tsc_ratio != ratio) {
+		vm->tsc_ratio = ratio;
+		vm->tsc_offset = offset;
+	}
+	vcpu->tsc_ratio = ratio;
+	virt->set(&vcpu->v, VREG_TSC_RATIO, ratio);
+	vcpu_set_tsc_offset(vcpu, offset);
+}
+
+int vcpu_set_tsc_khz(struct vcpu *vcpu, u32 khz)
+{
+	u64 host = host_tsc_khz, tolerance = host * 250 / 1000000;
+	u64 asked = khz ? khz : host, ratio = TSC_RATIO_ONE;
+
+	if (asked < host - tolerance || asked > host + tolerance) {
+		ratio = (asked << TSC_RATIO_SHIFT) / host;
+		if (!(vcpu->v.features & VIRT_TSC_SCALING) || !ratio || ratio >= TSC_RATIO_LIMIT)
+			return -EINVAL;
+	}
+	vcpu->tsc_khz = asked;
+	if (ratio != vcpu->tsc_ratio)
+		set_tsc_ratio(vcpu, ratio);
+	return 0;
 }
 
 /*
@@ -191,13 +223,15 @@ void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset)
 static void host_set_tsc(struct vcpu *vcpu, u64 value)
 {
 	struct vm *vm = vcpu->vm;
-	u64 offset = value - rdtsc();
+	u64 offset = value - tsc_scaled(rdtsc(), vcpu->tsc_ratio);
 	u64 distance = offset - vm->tsc_offset;
 
 	if ((s64)distance < 0)
 		distance = -distance;
-	if (value && distance > (u64)vm->tsc_khz * 1000)
+	if (vcpu->tsc_ratio != vm->tsc_ratio || (value && distance > (u64)vcpu->tsc_khz * 1000)) {
+		vm->tsc_ratio = vcpu->tsc_ratio;
 		vm->tsc_offset = offset;
+	}
 	vcpu_set_tsc_offset(vcpu, vm->tsc_offset);
 }
 
@@ -316,7 +350,7 @@ static int write_mcg_ctl(struct vcpu *vcpu, bool by_host, u64 value)
 
 static int write_tsc(struct vcpu *vcpu, bool by_host, u64 value)
 {
-	u64 offset = value - rdtsc();
+	u64 offset = value - tsc_scaled(rdtsc(), vcpu->tsc_ratio);
 
 	if (by_host) {
 		host_set_tsc(vcpu, value);

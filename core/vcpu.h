@@ -149,7 +149,7 @@ struct vcpu {
 	u64 guest_dr[4];
 	struct guest_debug debug;
 
-	u64 tsc_offset; /* guest TSC = host TSC + tsc_offset */
+	u64 tsc_ratio, tsc_offset; /* vcpu_tsc_at() */
 	u32 tsc_khz;
 
 	void *xsave; /* the guest's XSAVE area, standard format, in pool pages */
@@ -280,6 +280,17 @@ static inline u64 vcpu_flags(struct vcpu *vcpu)
 static inline u64 vcpu_cr8(struct vcpu *vcpu)
 {
 	return likely(vcpu->v.rflags) ? vcpu->v.cr8 : virt->get(&vcpu->v, VREG_CR8);
+}
+
+static inline u64 tsc_scaled(u64 host_tsc, u64 ratio)
+{
+	return (u64)((unsigned __int128)host_tsc * ratio >> TSC_RATIO_SHIFT);
+}
+
+/* What the guest reads when the host's TSC is `host_tsc`. */
+static inline u64 vcpu_tsc_at(const struct vcpu *vcpu, u64 host_tsc)
+{
+	return tsc_scaled(host_tsc, vcpu->tsc_ratio) + vcpu->tsc_offset;
 }
 /* RFLAGS as the guest has it: without the VMM's single step. */
 u64 vcpu_rflags(struct vcpu *vcpu);

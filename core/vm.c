@@ -59,6 +59,7 @@ int vm_init(struct vm *vm, enum virt_kind kind)
 		return error;
 	vm->boot_tsc = rdtsc();
 	vm->tsc_khz = host_tsc_khz;
+	vm->tsc_ratio = TSC_RATIO_ONE;
 	vm->tsc_offset = -vm->boot_tsc;
 	vm->low_water = LOW_WATER;
 	if (kind == VIRT_CHILD)
@@ -120,13 +121,14 @@ int vcpu_create(struct vm *vm, u32 id, struct vcpu **out)
 	vcpu->index = vm->vcpu_count;
 	vcpu->kvm_run_hpa = HPA_NONE;
 	vcpu->tsc_khz = vm->tsc_khz;
+	vcpu->tsc_ratio = TSC_RATIO_ONE;
 
 	error = allocate(vcpu);
 	if (error)
 		return error;
 	vcpu->v.deadline = NO_DEADLINE;
 	cpuid_reset(vcpu);
-	vcpu_set_tsc_offset(vcpu, vm->tsc_offset);
+	vcpu_set_tsc_offset(vcpu, vm->tsc_ratio == TSC_RATIO_ONE ? vm->tsc_offset : -vm->boot_tsc);
 	xstate_reset(vcpu);
 	vcpu_reset(vcpu, false);
 	vcpu_release(vcpu);

@@ -28,7 +28,7 @@ struct vm {
 	u64 boot_tsc;		 /* host TSC at creation: kvmclock's zero */
 	u64 wall_time_ns;	 /* since 1970, at boot_tsc: an argument of creation */
 	u32 tsc_khz;
-	u64 tsc_offset; /* of its vCPUs, while their TSCs agree */
+	u64 tsc_ratio, tsc_offset; /* of its vCPUs, while their TSCs agree */
 	bool split_irqchip;
 	bool x2apic_ids_32bit; /* KVM_CAP_X2APIC_API's flags */
 	bool x2apic_no_broadcast_quirk;

@@ -33,6 +33,11 @@ struct wall_clock {
 	u32 version, seconds, nanoseconds;
 };
 
+struct tick_scale { /* ns = (ticks << shift) * mul >> 32 */
+	u32 mul;
+	s8 shift;
+};
+
 struct vcpu_clock {
 	u64 system_time_msr;
 	u32 version;
@@ -41,9 +46,8 @@ struct vcpu_clock {
 
 struct kvmclock {
 	struct spinlock lock;
-	u64 base_tsc, base_ns; /* the clock showed base_ns at this host TSC */
-	u32 mul;	       /* ns = (ticks << shift) * mul >> 32 */
-	s8 shift;
+	u64 base_tsc, base_ns;	 /* the clock showed base_ns at this host TSC */
+	struct tick_scale scale; /* of the host's TSC */
 	bool wall_wanted;
 	u64 wall_clock_msr;
 	struct bus_device old_msrs, new_msrs;
@@ -51,31 +55,33 @@ struct kvmclock {
 };
 
 /* The guest's own formula, so that both sides agree to the nanosecond. */
-static u64 scale(const struct kvmclock *c, u64 ticks)
+static u64 scale(struct tick_scale s, u64 ticks)
 {
-	ticks = c->shift < 0 ? ticks >> -c->shift : ticks << c->shift;
-	return (u64)((unsigned __int128)ticks * c->mul >> 32);
+	ticks = s.shift < 0 ? ticks >> -s.shift : ticks << s.shift;
+	return (u64)((unsigned __int128)ticks * s.mul >> 32);
 }
 
-static void set_scale(struct kvmclock *c, u32 tsc_khz)
+static struct tick_scale make_scale(u64 hz)
 {
-	u64 hz = (u64)MAX(tsc_khz, 1) * 1000;
+	struct tick_scale s = {0};
 
+	hz = MAX(hz, 1000);
 	/* Brings the frequency to (1 GHz, 2 GHz]: then mul has 32 significant bits. */
 	while (hz > 2 * NS_PER_SECOND) {
 		hz >>= 1;
-		c->shift--;
+		s.shift--;
 	}
 	while (hz <= NS_PER_SECOND) {
 		hz <<= 1;
-		c->shift++;
+		s.shift++;
 	}
-	c->mul = (u32)((NS_PER_SECOND << 32) / hz);
+	s.mul = (u32)((NS_PER_SECOND << 32) / hz);
+	return s;
 }
 
 static u64 clock_at(const struct kvmclock *c, u64 tsc)
 {
-	return c->base_ns + scale(c, tsc - c->base_tsc);
+	return c->base_ns + scale(c->scale, tsc - c->base_tsc);
 }
 
 static u64 real_time_at(const struct vm *vm, u64 tsc)
@@ -99,13 +105,16 @@ static bool write_time_page(struct kvmclock *c, struct vcpu *vcpu)
 	gpa_t gpa = GPA(own->system_time_msr & ~ENABLED);
 	char *page = guest_ptr(&vcpu->vm->mem, gpa, &length, true);
 	struct time_page t = {
-		.tsc_timestamp = c->base_tsc + vcpu->tsc_offset,
+		.tsc_timestamp = vcpu_tsc_at(vcpu, c->base_tsc),
 		.system_time = c->base_ns,
-		.mul = c->mul,
-		.shift = c->shift,
 	};
+	struct tick_scale own_scale = c->scale;
 	u32 version = own->version | 1;
 
+	if (vcpu->tsc_ratio != TSC_RATIO_ONE)
+		own_scale = make_scale(tsc_scaled(vcpu->vm->tsc_khz * 1000ull, vcpu->tsc_ratio));
+	t.mul = own_scale.mul;
+	t.shift = own_scale.shift;
 	if (!page)
 		return !vcpu_memory_fault(vcpu, gpa, true);
 	if (length < sizeof(t))
@@ -216,7 +225,7 @@ int kvmclock_vm_init(struct vm *vm)
 		return -ENOMEM;
 	c = phys_ptr(page);
 	c->base_tsc = vm->boot_tsc;
-	set_scale(c, vm->tsc_khz);
+	c->scale = make_scale(vm->tsc_khz * 1000ull);
 	c->old_msrs = (struct bus_device){MSR_KVM_WALL_CLOCK, 2, clock_read, clock_write};
 	c->new_msrs = (struct bus_device){MSR_KVM_WALL_CLOCK_NEW, 2, clock_read, clock_write};
 	vm->clock = c;

@@ -633,12 +633,17 @@ static void timer_fire(struct lapic *l)
 
 static u64 tsc_deadline_timer(struct lapic *l, u64 now)
 {
-	u64 guest_now = now + l->vcpu->tsc_offset;
+	u64 guest_now = vcpu_tsc_at(l->vcpu, now), ratio = l->vcpu->tsc_ratio;
 
 	if (!l->tsc_deadline)
 		return NO_DEADLINE;
-	if (guest_now < l->tsc_deadline)
-		return add_saturate(now, l->tsc_deadline - guest_now);
+	if (guest_now < l->tsc_deadline) {
+		u64 left = l->tsc_deadline - guest_now;
+
+		if (ratio != TSC_RATIO_ONE) /* rounded up: never early */
+			left = add_saturate(mul_div(left, TSC_RATIO_ONE, ratio), 1);
+		return add_saturate(now, left);
+	}
 	l->tsc_deadline = 0;
 	timer_fire(l);
 	return NO_DEADLINE;

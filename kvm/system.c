@@ -71,6 +71,8 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 		return 1;
+	case KVM_CAP_TSC_CONTROL:
+		return (virt_features & VIRT_TSC_SCALING) != 0;
 	case KVM_CAP_NR_VCPUS:
 		return cpu_count;
 	case KVM_CAP_MAX_VCPUS:

@@ -446,16 +446,9 @@ static s64 get_tsc_khz(struct call *call)
 	return call->vcpu->tsc_khz;
 }
 
-/* Without TSC scaling: only what is the host's rate anyway, within Linux's 250 ppm. 0: default. */
 static s64 set_tsc_khz(struct call *call)
 {
-	u64 asked = (u32)call->argument, host = host_tsc_khz;
-	u64 tolerance = host * 250 / 1000000;
-
-	if (asked && (asked < host - tolerance || asked > host + tolerance))
-		return -EINVAL;
-	call->vcpu->tsc_khz = asked ? asked : host;
-	return 0;
+	return vcpu_set_tsc_khz(call->vcpu, (u32)call->argument);
 }
 
 /* ---- APIC, events, interrupts ---------------------------------------------------------- */

@@ -325,7 +325,7 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e)
 		svm_nmi_iret(v, e);
 		break;
 	case EXIT_INVALID: /* what the processor kept of it is not said */
-		v->dirty = CLEAN_ALL;
+		v->dirty |= CLEAN_ALL;
 		break;
 	}
 }

@@ -14,6 +14,7 @@
  * was written; above them:
  */
 #define DIRTY_EXTRA BIT(16) /* the VMLOAD group in the VMCB was written: VMLOAD before VMRUN */
+#define DIRTY_TSC   BIT(17) /* always with a tsc_ratio: the MSR is set for the guest alone */
 
 /* virt_vcpu.nmi_state: how far a child is from taking an NMI (event.c). */
 enum nmi_state {

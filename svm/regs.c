@@ -69,6 +69,8 @@ u64 svm_get(struct virt_vcpu *v, enum virt_reg reg)
 		return vmcb->efer & ~(u64)EFER_SVME;
 	case VREG_INT_SHADOW:
 		return vmcb->int_state & INT_STATE_SHADOW;
+	case VREG_TSC_RATIO:
+		return v->tsc_ratio;
 	case VREG_NMI_MASKED:
 		return v->nmi_state != NMI_OPEN;
 	case VREG_CPL:
@@ -87,6 +89,15 @@ static void set_nmi_masked(struct virt_vcpu *v, bool masked)
 {
 	v->nmi_state = masked ? NMI_MASKED : NMI_OPEN;
 	svm_intercept(v, v->intercept_set);
+}
+
+/* APM vol. 2, "TSC Ratio MSR". */
+static void set_tsc_ratio(struct virt_vcpu *v, u64 ratio)
+{
+	v->tsc_ratio = ratio;
+	v->dirty &= ~(u32)DIRTY_TSC;
+	if (ratio != TSC_RATIO_ONE)
+		v->dirty |= DIRTY_TSC;
 }
 
 void svm_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
@@ -112,6 +123,9 @@ void svm_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
 		return;
 	case VREG_NMI_MASKED:
 		set_nmi_masked(v, value);
+		return;
+	case VREG_TSC_RATIO:
+		set_tsc_ratio(v, value);
 		return;
 	case VREG_CPL:
 	case VREG_PDPTE0 ... VREG_PDPTE3:

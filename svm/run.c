@@ -173,13 +173,15 @@ static noinline void prepare_rare(struct virt_vcpu *v, struct cpu *cpu)
 		svm_nmi_prepare(v);
 	if (v->dirty & DIRTY_EXTRA)
 		vmload(v->hw_hpa);
+	if (v->dirty & DIRTY_TSC)
+		wrmsr(MSR_TSC_RATIO, v->tsc_ratio);
 	if (v->features & VIRT_CLEAN_BITS)
 		vmcb->clean = CLEAN_ALL & ~v->dirty;
 	if (virt_check_entry)
 		svm_check_before(v);
 	if (teach_entry(v))
 		svm_teach(v);
-	v->dirty = 0;
+	v->dirty &= DIRTY_TSC;
 	v->once = true;
 }
 
@@ -187,6 +189,8 @@ static noinline void settle_rare(struct virt_vcpu *v, struct vm_exit *e)
 {
 	struct vmcb *vmcb = vmcb_of(v);
 
+	if (v->dirty & DIRTY_TSC)
+		wrmsr(MSR_TSC_RATIO, TSC_RATIO_ONE);
 	if (virt_check_entry)
 		svm_check_after(v);
 	if (v->once) {

@@ -236,6 +236,7 @@ int svm_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 	}
 	svm_intercept(v, 0);
 	v->dirty = CLEAN_ALL;
+	v->tsc_ratio = TSC_RATIO_ONE;
 	return 0;
 }
 

@@ -156,6 +156,20 @@ static void set_int_shadow(struct virt_vcpu *v, bool on)
 		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) & ~(u64)DR6_BS);
 }
 
+/* The multiplier has 48 bits of fraction. SDM vol. 3, "Time-Stamp Counter Offset and Multiplier".
+ */
+static u64 get_tsc_ratio(const struct virt_vcpu *v)
+{
+	return vmx_of(v)->cpu2 & CPU2_TSC_SCALING ? vmread(VMCS_TSC_MULTIPLIER) >> 16
+						  : TSC_RATIO_ONE;
+}
+
+static void set_tsc_ratio(const struct virt_vcpu *v, u64 ratio)
+{
+	if (vmx_of(v)->cpu2 & CPU2_TSC_SCALING)
+		vmwrite(VMCS_TSC_MULTIPLIER, ratio << 16);
+}
+
 /* ---- beside the VMCS ---- */
 
 /* run.c moves DR6 together with DR0 to DR3. */
@@ -206,6 +220,8 @@ u64 vmx_get(struct virt_vcpu *v, enum virt_reg reg)
 		return has_dr6(v) ? read_dr6() : vmx_of(v)->dr6;
 	case VREG_STAR ... VREG_KERNEL_GS_BASE:
 		return get_msr(v, reg - VREG_STAR);
+	case VREG_TSC_RATIO:
+		return get_tsc_ratio(v);
 	case VREG_INT_SHADOW:
 		return (vmread(VMCS_GUEST_INTERRUPTIBILITY) &
 			(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)) != 0;
@@ -248,6 +264,9 @@ void vmx_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
 		break;
 	case VREG_STAR ... VREG_KERNEL_GS_BASE:
 		set_msr(v, reg - VREG_STAR, value);
+		break;
+	case VREG_TSC_RATIO:
+		set_tsc_ratio(v, value);
 		break;
 	case VREG_INT_SHADOW:
 		set_int_shadow(v, value);

@@ -316,6 +316,8 @@ void vmx_choose_controls(enum virt_kind kind, u64 features, struct vmx_words *ch
 		c.cpu2 |= CPU2_USER_WAIT;
 	if (kind == VIRT_CHILD) {
 		c.cpu |= CPU_TSC_OFFSETTING;
+		if (features & VIRT_TSC_SCALING)
+			c.cpu2 |= CPU2_TSC_SCALING;
 		c.cpu |= features & VIRT_TPR_SHADOW ? CPU_TPR_SHADOW : CPU_CR8_LOAD | CPU_CR8_STORE;
 		if (features & VIRT_PAUSE_FILTER)
 			c.cpu2 |= CPU2_PAUSE_LOOP;
@@ -353,6 +355,8 @@ static void write_controls(struct virt_vcpu *v)
 	}
 	if (x->cpu2 & CPU2_XSAVES)
 		vmwrite(VMCS_XSS_EXITING, 0);
+	if (x->cpu2 & CPU2_TSC_SCALING)
+		vmx_set(v, VREG_TSC_RATIO, TSC_RATIO_ONE);
 	if (x->cpu2 & CPU2_ENCLS)
 		vmwrite(VMCS_ENCLS_EXITING, ~0ull);
 	if (x->cpu2 & CPU2_ENCLV)

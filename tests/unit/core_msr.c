@@ -283,6 +283,44 @@ static void tscs_of_a_vm_agree(void **state)
 	assert_true(other->request & REQUEST_CLOCK);
 }
 
+static void tscs_at_a_rate_of_their_own(void **state)
+{
+	struct vcpu *other;
+	u64 value;
+
+	fake_tsc_step = 0;
+	host_tsc_khz = machine_vm->tsc_khz = 2000000;
+	assert_int_equal(vcpu_set_tsc_khz(vcpu, 3000000), -EINVAL);
+	assert_int_equal(vcpu_create(machine_vm, 1, &other), 0);
+	vcpu->v.features |= VIRT_TSC_SCALING;
+	other->v.features |= VIRT_TSC_SCALING;
+	/* Half as fast again since the VM was made, in each vCPU alike. */
+	fake_tsc = machine_vm->boot_tsc + 1000;
+	assert_int_equal(vcpu_set_tsc_khz(vcpu, 3000000), 0);
+	assert_int_equal(reg(VREG_TSC_RATIO), TSC_RATIO_ONE * 3 / 2);
+	assert_int_equal(vcpu->tsc_khz, 3000000);
+	assert_in_range(vcpu_tsc(vcpu), 1499, 1500);
+	fake_tsc += 50;
+	assert_int_equal(vcpu_set_tsc_khz(other, 3000000), 0);
+	assert_int_equal(other->tsc_offset, vcpu->tsc_offset);
+	assert_int_equal(reg(VREG_TSC_OFFSET), vcpu->tsc_offset);
+	assert_writes(MSR_TSC, 7000000000);
+	fake_tsc += 100;
+	assert_int_equal(msr_read(vcpu, MSR_TSC, &value), 0);
+	assert_in_range(value, 7000000149, 7000000151);
+	/* One vCPU goes back: what the VMM sets for it follows no other one's offset. */
+	assert_int_equal(vcpu_set_tsc_khz(other, 0), 0);
+	assert_int_equal(other->tsc_ratio, TSC_RATIO_ONE);
+	assert_int_equal(msr_host_set(other, MSR_TSC, 90000000000), 0);
+	assert_int_equal(vcpu_tsc(other), 90000000000);
+	assert_int_equal(vcpu->tsc_ratio, TSC_RATIO_ONE * 3 / 2);
+	/* What the multiplier cannot hold: 256 times as fast, and standing still. */
+	assert_int_equal(vcpu_set_tsc_khz(vcpu, 512000000), -EINVAL);
+	assert_int_equal(vcpu_set_tsc_khz(vcpu, 511999999), 0);
+	assert_int_equal(vcpu_set_tsc_khz(vcpu, 1), 0);
+	host_tsc_khz = 1000000;
+}
+
 static void small_ones(void **state)
 {
 	assert_writes(MSR_TSC_AUX, 0xffffffff);
@@ -446,6 +484,7 @@ int main(void)
 		cmocka_unit_test_setup(speculation_bits_are_the_processors, setup),
 		cmocka_unit_test_setup(the_tsc_and_its_adjustment, setup),
 		cmocka_unit_test_setup(tscs_of_a_vm_agree, setup),
+		cmocka_unit_test_setup(tscs_at_a_rate_of_their_own, setup),
 		cmocka_unit_test_setup(small_ones, setup),
 		cmocka_unit_test_setup(devices_come_first, setup),
 		cmocka_unit_test_setup(feature_msrs, setup),

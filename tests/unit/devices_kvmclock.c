@@ -60,7 +60,7 @@ static void enable(u32 cpu, u64 gpa)
 static u64 guest_clock(u32 cpu, u64 gpa)
 {
 	struct page p = page_at(gpa);
-	u64 delta = fake_tsc + vcpus[cpu].tsc_offset - p.tsc_timestamp;
+	u64 delta = vcpu_tsc_at(&vcpus[cpu], fake_tsc) - p.tsc_timestamp;
 
 	assert_int_equal(p.version & 1, 0);
 	delta = p.shift < 0 ? delta >> -p.shift : delta << p.shift;
@@ -101,6 +101,28 @@ static void test_time_page(void **state)
 			assert_int_equal(guest_clock(1, 0x2000), keel_clock());
 			assert_in_range(keel_clock(), expected - second, expected + second);
 			fake_tsc += khz[i] * 1000ull;
+		}
+	}
+}
+
+/* The guest's TSC at another rate: the page says so, and the clock is the same to some ns. */
+static void test_scaled_tsc(void **state)
+{
+	static const u64 ratios[] = {TSC_RATIO_ONE / 3, TSC_RATIO_ONE * 3 / 2, TSC_RATIO_ONE * 200};
+
+	for (u32 i = 0; i < ARRAY_SIZE(ratios); i++) {
+		start(2000000);
+		vcpus[0].tsc_ratio = ratios[i];
+		vcpus[0].tsc_offset = 1ull << 40;
+		enable(0, 0x1000);
+		enable(1, 0x2000);
+		for (u32 second = 0; second < 100; second++) {
+			u64 now = keel_clock();
+
+			assert_in_range(guest_clock(0, 0x1000), now - MIN(now, 2 + 2 * second),
+					now + 2 + 2 * second);
+			assert_int_equal(guest_clock(1, 0x2000), now);
+			fake_tsc += 2000000000;
 		}
 	}
 }
@@ -337,6 +359,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_time_page),
+		cmocka_unit_test(test_scaled_tsc),
 		cmocka_unit_test(test_no_frequency),
 		cmocka_unit_test(test_version_grows),
 		cmocka_unit_test(test_disabled_writes_nothing),

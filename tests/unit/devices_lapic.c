@@ -1161,6 +1161,35 @@ static void test_tsc_deadline(void **state)
 	assert_int_equal(timers(0), NO_DEADLINE);
 }
 
+/* A guest whose TSC is slower or faster than the host's: never early, one host tick late at most.
+ */
+static void test_tsc_deadline_at_another_rate(void **state)
+{
+	static const u64 ratios[] = {TSC_RATIO_ONE / 3, TSC_RATIO_ONE - 1, TSC_RATIO_ONE + 1,
+				     TSC_RATIO_ONE * 7 / 2};
+
+	machine(1);
+	enable_apic(0);
+	set_reg(0, LAPIC_LVT_TIMER, 0x40042);
+	for (u32 i = 0; i < ARRAY_SIZE(ratios); i++) {
+		u64 deadline, due;
+
+		vcpus[0].tsc_ratio = ratios[i];
+		vcpus[0].tsc_offset = 5000 + i;
+		deadline = vcpu_tsc_at(&vcpus[0], fake_tsc) + 1000003;
+		msr_write(0, MSR_TSC_DEADLINE, deadline);
+		due = timers(0);
+		assert_true(vcpu_tsc_at(&vcpus[0], due) >= deadline);
+		assert_true(vcpu_tsc_at(&vcpus[0], due - 2) < deadline);
+		fake_tsc = due;
+		assert_int_equal(timers(0), NO_DEADLINE);
+		assert_int_equal(acknowledge(0), 0x42);
+		set_reg(0, LAPIC_EOI, 0);
+	}
+	msr_write(0, MSR_TSC_DEADLINE, ~0ull);
+	assert_true(timers(0) > fake_tsc);
+}
+
 static void test_tsc_deadline_follows_offset(void **state)
 {
 	machine(1);
@@ -1427,6 +1456,7 @@ int main(void)
 		cmocka_unit_test(test_expired_before_lvt_write),
 		cmocka_unit_test(test_timer_illegal_vector),
 		cmocka_unit_test(test_tsc_deadline),
+		cmocka_unit_test(test_tsc_deadline_at_another_rate),
 		cmocka_unit_test(test_tsc_deadline_follows_offset),
 		cmocka_unit_test(test_leaving_deadline_mode_disarms),
 		cmocka_unit_test(test_suppress_needs_split),

@@ -78,6 +78,7 @@ static inline void add_vcpu(u32 i, u32 id)
 				 .cpuid = &leaf1[i],
 				 .cpuid_count = 1,
 				 .physical_bits = 40,
+				 .tsc_ratio = TSC_RATIO_ONE,
 				 .tsc_khz = KHZ};
 	vm.vcpus[i] = &vcpus[i];
 	vm.vcpu_count = i + 1;

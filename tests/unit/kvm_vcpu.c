@@ -561,6 +561,11 @@ static void test_tsc_khz(void **state)
 	assert_int_equal(call(handle, KVM_SET_TSC_KHZ, 1, 0, 0), -EINVAL);
 	assert_int_equal(call(handle, KVM_SET_TSC_KHZ, 0, 0, 0), 0);
 	assert_int_equal(call(handle, KVM_GET_TSC_KHZ, 0, 0, 0), 2000000);
+	assert_int_equal(call(handle, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL, 0, 0), -EINVAL);
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL, 0, 0), 0);
+	virt_features |= VIRT_TSC_SCALING;
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL, 0, 0), 1);
+	virt_features &= ~(u64)VIRT_TSC_SCALING;
 }
 
 static void test_without_apic(void **state)

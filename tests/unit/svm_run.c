@@ -3,6 +3,8 @@
 #include "tests/unit/fake/fake.h"
 #include "tests/unit/svm.h"
 
+#include "arch-x86/msr.h"
+
 static u64 drs[4];
 static u32 dr_writes;
 static bool panicked;
@@ -119,6 +121,39 @@ static void clean_bits_absent(void **state)
 	enter();
 	enter();
 	assert_int_equal(entered.clean, 0);
+}
+
+static u64 guest_ratio;
+
+static void look_at_the_ratio(void)
+{
+	guest_ratio = fake_msr_get(MSR_TSC_RATIO);
+}
+
+/* The MSR counts for the guest alone, and is written only where it is not 1. */
+static void tsc_ratio(void **state)
+{
+	fake_msr_set(MSR_TSC_RATIO, 77);
+	guest = look_at_the_ratio;
+	assert_int_equal(svm_get(&vcpu, VREG_TSC_RATIO), TSC_RATIO_ONE);
+	enter();
+	assert_int_equal(guest_ratio, 77);
+	svm_set(&vcpu, VREG_TSC_RATIO, 3 * TSC_RATIO_ONE);
+	assert_int_equal(svm_get(&vcpu, VREG_TSC_RATIO), 3 * TSC_RATIO_ONE);
+	for (u32 i = 0; i < 3; i++) {
+		enter();
+		assert_int_equal(guest_ratio, 3 * TSC_RATIO_ONE);
+		assert_int_equal(fake_msr_get(MSR_TSC_RATIO), TSC_RATIO_ONE);
+		if (i == 1) /* a refused entry */
+			set_exit(SVM_INVALID, 0, 0);
+	}
+	svm_put(&vcpu);
+	svm_load(&vcpu, &cpu1);
+	enter();
+	assert_int_equal(guest_ratio, 3 * TSC_RATIO_ONE);
+	svm_set(&vcpu, VREG_TSC_RATIO, TSC_RATIO_ONE);
+	enter();
+	assert_int_equal(guest_ratio, TSC_RATIO_ONE);
 }
 
 static void asid_kept(void **state)
@@ -353,11 +388,12 @@ static void nmi_in_root(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		RUN(registers),		RUN(registers_back),	  RUN(clean_bits),
-		RUN(clean_bits_absent), RUN(asid_kept),		  RUN(asid_new_after_unmap),
-		RUN(flush_by_asid),	RUN(asid_other_cpu),	  RUN(asid_generations),
-		RUN(debug_registers),	RUN(debug_address_masks), RUN(wrongly_clean),
-		RUN(check_entry_stops), RUN(load_twice),	  RUN(nmi_in_root),
+		RUN(registers),		RUN(registers_back),	RUN(clean_bits),
+		RUN(clean_bits_absent), RUN(asid_kept),		RUN(asid_new_after_unmap),
+		RUN(tsc_ratio),		RUN(flush_by_asid),	RUN(asid_other_cpu),
+		RUN(asid_generations),	RUN(debug_registers),	RUN(debug_address_masks),
+		RUN(wrongly_clean),	RUN(check_entry_stops), RUN(load_twice),
+		RUN(nmi_in_root),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -475,8 +475,19 @@ static void features_switched_off(void **state)
 	assert_in_range(field(VMCS_PLE_GAP), 1, field(VMCS_PLE_WINDOW));
 	remake(VIRT_MANAGEMENT);
 	assert_int_equal(field(VMCS_CPU_CONTROLS2) & optional, CPU2_USER_WAIT);
+	virt_features = VIRT_TSC_SCALING;
+	remake(VIRT_CHILD);
+	assert_true(field(VMCS_CPU_CONTROLS2) & CPU2_TSC_SCALING);
+	assert_int_equal(field(VMCS_TSC_MULTIPLIER), BIT(48));
+	vmx_set(&vcpu, VREG_TSC_RATIO, TSC_RATIO_LIMIT - 1);
+	assert_int_equal(field(VMCS_TSC_MULTIPLIER), (TSC_RATIO_LIMIT - 1) << 16);
+	assert_int_equal(vmx_get(&vcpu, VREG_TSC_RATIO), TSC_RATIO_LIMIT - 1);
+	remake(VIRT_MANAGEMENT);
+	assert_false(field(VMCS_CPU_CONTROLS2) & CPU2_TSC_SCALING);
 	virt_features = 0;
 	remake(VIRT_CHILD);
+	vmx_set(&vcpu, VREG_TSC_RATIO, TSC_RATIO_ONE); /* no field to write it to */
+	assert_int_equal(vmx_get(&vcpu, VREG_TSC_RATIO), TSC_RATIO_ONE);
 	assert_int_equal(field(VMCS_CPU_CONTROLS2) & optional, 0);
 	assert_int_equal(field(VMCS_PIN_CONTROLS) & (PIN_NMI | PIN_VIRTUAL_NMIS), PIN_NMI);
 	remake(VIRT_MANAGEMENT);
