@@ -14,10 +14,10 @@ enum policy {
 	UNCONDITIONAL, /* no control keeps it from exiting */
 };
 
-/* What the processor tells with the exit, beside the reason. */
+/* What comes with the reason. SDM vol. 3, "VM-Exit Information Fields". */
 enum told {
-	LENGTH = BIT(0),    /* "VM-Exit Instruction Length" */
-	QUALIFIED = BIT(1), /* "Exit Qualification" */
+	LENGTH = BIT(0),    /* the VM-exit instruction length */
+	QUALIFIED = BIT(1), /* the exit qualification */
 	DELIVERY = BIT(2),  /* it can come during event delivery */
 };
 
@@ -159,7 +159,7 @@ void vmx_static_intercepts(enum virt_kind kind, struct vmx_controls *c)
 		c->exceptions |= BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC);
 }
 
-/* The exit qualifications' bits. SDM vol. 3, "Exit Qualification" and its tables. */
+/* The exit qualifications' bits. SDM vol. 3, "Basic VM-Exit Information" and its tables. */
 enum qualification {
 	CR_NUMBER = MASK(3, 0),
 	CR_TYPE = MASK(5, 4),
@@ -184,7 +184,7 @@ enum qualification {
 	TASK_BY_GATE = 3,
 };
 
-/* "VM-Exit Instruction Information" of INS and OUTS. */
+/* Of INS and OUTS. SDM vol. 3, "Information for VM Exits Due to Instruction Execution". */
 enum io_info {
 	IO_ADDRESS = MASK(9, 7), /* log2 of the bytes, less 1 */
 	IO_ADDRESS_SHIFT = 7,

@@ -184,7 +184,7 @@ static void read_features(u64 *features)
 		*features |= VIRT_VPID;
 }
 
-/* Without IBRS_ALL the return predictor keeps the guest's entries. SDM's "ARCH_CAPABILITIES". */
+/* Without IBRS_ALL (IA32_ARCH_CAPABILITIES) the return predictor keeps the guest's entries. */
 static bool needs_rsb_fill(void)
 {
 	u32 edx = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).edx : 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The VMCS: fields, controls, exit reasons. SDM vol. 3, "Virtual-Machine Control Structures" and
+ * The VMCS: fields, controls, exit reasons. SDM vol. 3, "Virtual Machine Control Structures" and
  * the appendices "Field Encoding in VMCS" and "VMX Basic Exit Reasons".
  */
 #pragma once
