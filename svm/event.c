@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Event injection, interrupt and NMI windows, and events whose delivery an exit cut short. */
+#include "arch-x86/insn.h"
 #include "arch-x86/log.h"
 #include "arch-x86/regs.h"
 #include "svm/internal.h"
@@ -20,12 +21,19 @@ static void intercept_dr(struct virt_vcpu *v, bool on)
 	VMCB_SET(v, intercepts[SVM_DR_READ / 32], on ? ~0u : 0, CLEAN_INTERCEPTS);
 }
 
-/* `request`: V_IRQ of the highest priority with a vector, or 0. */
+/*
+ * `request`: V_IRQ of the highest priority with a vector, or 0. After entries with V_IRQ the write
+ * of TPR makes QEMU 7.2 look at its local APIC again: a host interrupt that came during such a
+ * VMRUN may have been forgotten (docs/architecture.md, "QEMU").
+ */
 static void set_virq(struct virt_vcpu *v, u64 request)
 {
 	u64 all = V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR | V_INTR_VECTOR;
+	u64 old = vmcb_of(v)->int_control;
 
-	VMCB_SET(v, int_control, (vmcb_of(v)->int_control & ~all) | request, CLEAN_TPR);
+	if (old & V_IGNORE_TPR)
+		write_cr8(read_cr8());
+	VMCB_SET(v, int_control, (old & ~all) | request, CLEAN_TPR);
 }
 
 static u64 virq_request(u8 vector)
@@ -34,37 +42,41 @@ static u64 virq_request(u8 vector)
 }
 
 /*
- * APM vol. 2, "Virtual Interrupt Intercept": a pending virtual interrupt of the highest priority
- * exits when the guest could take it. It is never delivered itself.
+ * What V_IRQ is for: the interrupt that waits in it; else the window. APM vol. 2, "Virtual
+ * Interrupt Intercept": a pending virtual interrupt of the highest priority exits when the guest
+ * could take it, and is not delivered. It can only do one thing at a time: a window that is wanted
+ * behind an interrupt opens with the handler's IRET at the earliest or its STI, and its wait begins
+ * with the next exit, which the handler's end of interrupt or that IRET causes.
  */
-static void intr_window(struct virt_vcpu *v, bool on)
+static void use_virq(struct virt_vcpu *v)
 {
-	if (v->virq_event && on) {
-		vmcb_of(v)->event_inject = v->virq_event;
-		v->once = true;
-		v->virq_event = 0;
-	}
-	if (!v->virq_event)
-		set_virq(v, on ? virq_request(0) : 0);
-	intercept_code(v, SVM_VINTR, on);
+	bool child = v->vm->kind == VIRT_CHILD;
+	bool window = v->intercept_set & INTERCEPT_INTR_WINDOW;
+
+	if (v->virq_event)
+		set_virq(v, virq_request(v->virq_event));
+	else
+		set_virq(v, window ? virq_request(0) : 0);
+	intercept_code(v, SVM_VINTR, window && !v->virq_event);
+	if (child)
+		intercept_code(v, SVM_IRET,
+			       v->nmi_state == NMI_MASKED || (window && v->virq_event));
 }
 
 /*
  * An interrupt that the guest takes at once goes in as a virtual interrupt (APM vol. 2, "Injecting
  * Virtual (INTR) Interrupts"), which is the same to the guest. With EVENTINJ, QEMU 7.2 delivers it
  * a second time when its own loop is left before the next exit (docs/architecture.md, "QEMU").
- * V_IRQ can only do one thing at a time: with a window wanted it is EVENTINJ after all.
  */
 static bool inject_virq(struct virt_vcpu *v, u64 word)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
 
-	if ((word & VMCB_EVENT_TYPE) != VMCB_EVENT_INTR ||
-	    v->intercept_set & INTERCEPT_INTR_WINDOW || !(vmcb->rflags & RFLAGS_IF) ||
+	if ((word & VMCB_EVENT_TYPE) != VMCB_EVENT_INTR || !(vmcb->rflags & RFLAGS_IF) ||
 	    vmcb->int_state & INT_STATE_SHADOW)
 		return false;
 	v->virq_event = word;
-	set_virq(v, virq_request(word));
+	use_virq(v);
 	return true;
 }
 
@@ -76,7 +88,7 @@ void svm_virq_settle(struct virt_vcpu *v, struct vm_exit *e)
 		e->vectoring.has_error = false;
 	}
 	v->virq_event = 0;
-	set_virq(v, 0);
+	use_virq(v);
 }
 
 void svm_intercept(struct virt_vcpu *v, u32 set)
@@ -85,7 +97,7 @@ void svm_intercept(struct virt_vcpu *v, u32 set)
 
 	v->intercept_set = set;
 	v->nmi_window = child && set & INTERCEPT_NMI_WINDOW;
-	intr_window(v, set & INTERCEPT_INTR_WINDOW);
+	use_virq(v);
 	/* A child's DRs are on the processor only while dr_live: else it would see others'. */
 	intercept_dr(v, set & INTERCEPT_MOV_DR || (child && !v->dr_live));
 	intercept_code(v, SVM_EXCEPTION + VECTOR_BP, set & INTERCEPT_BP);
@@ -93,10 +105,8 @@ void svm_intercept(struct virt_vcpu *v, u32 set)
 	/* A TPR that changes while V_IRQ waits is one of the things that emulators get wrong. */
 	intercept_code(v, SVM_CR_WRITE + 8,
 		       set & INTERCEPT_CR8_WRITE || (child && set & INTERCEPT_INTR_WINDOW));
-	if (child) {
-		intercept_code(v, SVM_IRET, v->nmi_state == NMI_MASKED);
+	if (child)
 		return;
-	}
 	intercept_code(v, SVM_EXCEPTION + VECTOR_DB, set & INTERCEPT_DB);
 	intercept_code(v, SVM_NMI, set & INTERCEPT_NMI);
 	intercept_code(v, SVM_IRET, set & INTERCEPT_NMI_WINDOW);
@@ -150,7 +160,7 @@ void svm_inject(struct virt_vcpu *v, const struct virt_event *event)
 	vmcb->event_inject = 0;
 	if (v->virq_event) {
 		v->virq_event = 0;
-		set_virq(v, 0);
+		use_virq(v);
 	}
 	if (event->type == EVENT_NONE)
 		return;
@@ -224,10 +234,12 @@ void svm_nmi_iret(struct virt_vcpu *v, struct vm_exit *e)
 {
 	if (v->vm->kind != VIRT_CHILD)
 		return; /* core/ does it for the management guest, whose NMIs are real */
+	e->reason = EXIT_NONE;
+	if (v->nmi_state != NMI_MASKED) /* it was for a window behind a virtual interrupt */
+		return;
 	v->nmi_state = NMI_IRET;
 	v->step_rip = v->rip;
 	intercept_code(v, SVM_IRET, false);
-	e->reason = EXIT_NONE;
 }
 
 void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e)

@@ -115,7 +115,7 @@ static void virtual_interrupt_cut_short(void **state)
 	assert_int_equal(vmcb->int_control, V_INTR_MASKING);
 }
 
-/* Where V_IRQ would wait, or serves a window, the event injection delivers at once. */
+/* Where V_IRQ would wait, the event injection delivers at once. */
 static void interrupt_by_event_injection(void **state)
 {
 	load();
@@ -128,12 +128,85 @@ static void interrupt_by_event_injection(void **state)
 	assert_int_equal(vmcb->event_inject, 0);
 	svm_intercept(&vcpu, INTERCEPT_BP); /* leaves it as it is */
 	assert_int_equal(vmcb->int_control, V_INTR_MASKING | VIRQ(0x31));
-	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
-	assert_int_equal(vmcb->event_inject, 0x80000031);
-	assert_int_equal(vmcb->int_control, V_INTR_MASKING | VIRQ(0));
+	vmcb->rflags = RFLAGS_ONE;
 	svm_inject(&vcpu, &intr);
 	assert_int_equal(vmcb->event_inject, 0x80000031);
-	assert_int_equal(vmcb->int_control, V_INTR_MASKING | VIRQ(0));
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING);
+}
+
+static void guest_takes_virq_up_to_iret(void)
+{
+	vmcb->int_control &= ~(u64)V_IRQ;
+	set_exit(SVM_IRET, 0, 0);
+}
+
+static u32 tpr_writes;
+
+u64 read_cr8(void)
+{
+	return 3;
+}
+
+void write_cr8(u64 value)
+{
+	assert_int_equal(value, 3);
+	tpr_writes++;
+}
+
+/* QEMU may have forgotten a host interrupt that came during such an entry. */
+static void tpr_is_written_behind_virq(void **state)
+{
+	load();
+	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	tpr_writes = 0;
+	svm_inject(&vcpu, &intr);
+	guest = guest_takes_virq;
+	enter();
+	assert_int_equal(tpr_writes, 1);
+	enter();
+	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+	guest = guest_interrupted;
+	enter();
+	assert_int_equal(tpr_writes, 1);
+	svm_intercept(&vcpu, 0);
+	assert_int_equal(tpr_writes, 2);
+	svm_intercept(&vcpu, INTERCEPT_BP);
+	assert_int_equal(tpr_writes, 2);
+}
+
+/* Another interrupt waits behind the one that goes in: V_IRQ delivers, then it is a window. */
+static void window_behind_virq(void **state)
+{
+	load();
+	for (u32 order = 0; order < 2; order++) {
+		vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+		if (order)
+			svm_inject(&vcpu, &intr);
+		svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+		if (!order)
+			svm_inject(&vcpu, &intr);
+		assert_int_equal(vmcb->event_inject, 0);
+		assert_int_equal(vmcb->int_control, V_INTR_MASKING | VIRQ(0x31));
+		assert_false(intercepted(SVM_VINTR));
+		assert_true(intercepted(SVM_IRET));
+		guest = order ? guest_takes_virq_up_to_iret : guest_takes_virq;
+		assert_int_equal(enter()->reason, order ? EXIT_NONE : EXIT_INTR);
+		assert_int_equal(last.vectoring.type, EVENT_NONE);
+		assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 0);
+		assert_int_equal(vmcb->int_control, V_INTR_MASKING | VIRQ(0));
+		assert_true(intercepted(SVM_VINTR));
+		assert_false(intercepted(SVM_IRET));
+		svm_intercept(&vcpu, 0);
+		assert_int_equal(vmcb->int_control, V_INTR_MASKING);
+		assert_false(intercepted(SVM_VINTR));
+	}
+	/* NMI masking wants the IRET, too. */
+	svm_set(&vcpu, VREG_NMI_MASKED, 1);
+	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+	svm_inject(&vcpu, &intr);
+	guest = guest_takes_virq;
+	enter();
+	assert_true(intercepted(SVM_IRET));
 }
 
 static void vectoring(void **state)
@@ -416,6 +489,8 @@ int main(void)
 		CHILD(virtual_interrupt),
 		CHILD(virtual_interrupt_cut_short),
 		CHILD(interrupt_by_event_injection),
+		CHILD(tpr_is_written_behind_virq),
+		CHILD(window_behind_virq),
 		CHILD(vectoring),
 		CHILD(soft_interrupt),
 		CHILD(soft_exception),
