@@ -15,6 +15,7 @@ enum user_exit { /* KVM_EXIT_* values */
 		 USER_FAIL_ENTRY = 9,
 		 USER_INTR = 10,
 		 USER_INTERNAL_ERROR = 17,
+		 USER_IOAPIC_EOI = 26,
 };
 
 enum internal_suberror { /* KVM_INTERNAL_ERROR_* */
@@ -57,6 +58,9 @@ struct vcpu_exit {
 		struct {
 			u64 hardware_reason;
 		} fail_entry;
+		struct {
+			u8 vector;
+		} eoi;
 		struct {
 			u32 suberror, count;
 			u64 data[16];

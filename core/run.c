@@ -446,6 +446,11 @@ static int requests_that_end(struct vcpu *vcpu)
 		debug_exit(vcpu, VECTOR_DB, DR6_INIT | DR6_BS);
 		return RUN_USER;
 	}
+	if (take_request(vcpu, REQUEST_EOI)) {
+		vcpu->exit.reason = USER_IOAPIC_EOI;
+		vcpu->exit.eoi.vector = vcpu->eoi_vector;
+		return RUN_USER;
+	}
 	if (take_request(vcpu, REQUEST_KICK))
 		return RUN_INTERRUPTED;
 	return RUN_CONTINUE;

@@ -27,6 +27,7 @@ enum vcpu_request {			    /* set with vcpu_request(), from any CPU */
 		    REQUEST_DEAD = BIT(7),  /* the VM is being destroyed */
 		    REQUEST_TRIPLE_FAULT = BIT(8),
 		    REQUEST_CLOCK = BIT(9), /* kvmclock's page needs an update */
+		    REQUEST_EOI = BIT(10),  /* the VMM's IOAPIC is to hear of eoi_vector's end */
 };
 
 enum mp_state { /* KVM_MP_STATE_* */
@@ -141,6 +142,7 @@ struct vcpu {
 	struct cpu *cpu; /* that vcpu_run() is on; else NULL */
 	u32 request;	 /* enum vcpu_request */
 	u32 sipi_vector;
+	u8 eoi_vector;
 	u8 mp_state; /* enum mp_state */
 
 	struct vcpu_events events;

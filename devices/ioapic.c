@@ -122,11 +122,7 @@ static void eoi_vector(struct irqchip *chip, u8 vector)
 void ioapic_eoi(struct vm *vm, u8 vector, bool level)
 {
 	struct irqchip *chip = vm->devices;
-	u64 heard;
-
-	if (!chip->full)
-		return;
-	heard = __atomic_load_n(&chip->ioapic.heard[vector / 64], __ATOMIC_ACQUIRE);
+	u64 heard = __atomic_load_n(&chip->ioapic.heard[vector / 64], __ATOMIC_ACQUIRE);
 	if (!level && !(heard & BIT(vector % 64)))
 		return;
 	spin_lock(&chip->lock);

@@ -124,7 +124,8 @@ bool irqchip_msi_valid(const struct vm *vm, u32 address_high)
 }
 
 /* SDM vol. 3, "Message Address Register Format" and "Message Data Register Format". */
-static int deliver_msi(struct vm *vm, u32 address_low, u32 address_high, u32 data)
+static struct lapic_message msi_message(const struct vm *vm, u32 address_low, u32 address_high,
+					u32 data)
 {
 	struct lapic_message m = {
 		.destination = (address_low >> 12) & 0xff,
@@ -137,6 +138,13 @@ static int deliver_msi(struct vm *vm, u32 address_low, u32 address_high, u32 dat
 
 	if (vm->x2apic_ids_32bit)
 		m.destination |= address_high & 0xffffff00;
+	return m;
+}
+
+static int deliver_msi(struct vm *vm, u32 address_low, u32 address_high, u32 data)
+{
+	struct lapic_message m = msi_message(vm, address_low, address_high, data);
+
 	return lapic_deliver(vm, &m);
 }
 
@@ -189,6 +197,43 @@ int irqchip_msi(struct vm *vm, const struct kvm_msi *msi)
 	    !irqchip_msi_valid(vm, msi->address_hi))
 		return -EINVAL;
 	return deliver_msi(vm, msi->address_lo, msi->address_hi, msi->data);
+}
+
+/* A GSI with an MSI has no other route. */
+static bool vmm_hears(const struct irqchip *chip, struct vcpu *vcpu, u8 vector)
+{
+	for (u32 gsi = 0; gsi < chip->pins; gsi++) {
+		const struct route *route = routing_first(chip, gsi);
+		struct lapic_message m;
+
+		if (!route)
+			continue;
+		m = msi_message(chip->vm, route->address_low, route->address_high, route->data);
+		if (m.level && m.vector == vector && lapic_matches(vcpu->lapic, &m))
+			return true;
+	}
+	return false;
+}
+
+void irqchip_eoi(struct vcpu *vcpu, u8 vector, bool level)
+{
+	struct irqchip *chip = vcpu->vm->devices;
+	bool heard;
+
+	if (chip->full) {
+		ioapic_eoi(vcpu->vm, vector, level);
+		return;
+	}
+	if (!level)
+		return;
+	spin_lock(&chip->lock);
+	heard = vmm_hears(chip, vcpu, vector);
+	spin_unlock(&chip->lock);
+	if (!heard)
+		return;
+	/* The next entry looks at requests before the guest can end another one. */
+	vcpu->eoi_vector = vector;
+	vcpu_set_request(vcpu, REQUEST_EOI);
 }
 
 int irqchip_set_routing(struct vm *vm, const struct kvm_irq_routing_entry *entries, u32 count)
@@ -270,7 +315,7 @@ static int add_lapic_devices(struct irqchip *chip, struct vm *vm)
 
 /* ---- creation -------------------------------------------------------------------------------- */
 
-static int create(struct vm *vm, bool full)
+static int create(struct vm *vm, bool full, u32 pins)
 {
 	hpa_t page;
 	struct irqchip *chip;
@@ -287,6 +332,7 @@ static int create(struct vm *vm, bool full)
 	chip = phys_ptr(page);
 	chip->vm = vm;
 	chip->full = full;
+	chip->pins = pins;
 	/* What can lack memory comes before the buses: a device cannot be taken off one again. */
 	result = full ? routing_set_default(chip) : routing_set(chip, NULL, 0);
 	if (result) {
@@ -308,14 +354,14 @@ static int create(struct vm *vm, bool full)
 
 int irqchip_create(struct vm *vm)
 {
-	return create(vm, true);
+	return create(vm, true, 0);
 }
 
 int irqchip_create_split(struct vm *vm, u32 pins)
 {
 	if (pins > ROUTING_GSIS)
 		return -EINVAL;
-	return create(vm, false);
+	return create(vm, false, pins);
 }
 
 bool irqchip_full(const struct vm *vm)

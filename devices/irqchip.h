@@ -26,6 +26,7 @@ struct irqchip {
 	struct spinlock lock;
 	struct vm *vm;
 	bool full; /* false: split */
+	u32 pins;  /* split: the first GSIs, which are the pins of the VMM's IOAPIC */
 	struct routing *routing;
 	u8 pit_pic_pin, pit_ioapic_pin; /* where GSI 0 goes; NO_PIN */
 	struct pic pic;
@@ -52,6 +53,11 @@ int irqchip_vcpu_init(struct vcpu *vcpu);
 /* KVM_GET_IRQCHIP, KVM_SET_IRQCHIP. -ENXIO: not full; -EINVAL: chip_id. */
 int irqchip_get(struct vm *vm, struct kvm_irqchip *state);
 int irqchip_set(struct vm *vm, const struct kvm_irqchip *state);
+/*
+ * The guest ended this vector. Split: the VMM is told (REQUEST_EOI) when a level-triggered route of
+ * one of its pins brings the vector to this vCPU.
+ */
+void irqchip_eoi(struct vcpu *vcpu, u8 vector, bool level);
 /*
  * Level of a GSI, through the routing. Callable with any lock held but the irqchip's (irqfd).
  * KVM_IRQ_LINE_STATUS's answer: > 0 delivered, 0 coalesced, < 0 masked or not wired.

@@ -9,7 +9,7 @@
 #include "arch-x86/insn.h"
 #include "arch-x86/msr.h"
 #include "core/vm.h"
-#include "devices/ioapic.h"
+#include "devices/irqchip.h"
 #include "devices/time.h"
 #include "mm/phys.h"
 
@@ -358,7 +358,7 @@ static bool matches_logical(struct lapic *l, u32 destination)
 	}
 }
 
-static bool matches(struct lapic *l, const struct lapic_message *m)
+bool lapic_matches(struct lapic *l, const struct lapic_message *m)
 {
 	u32 destination = m->destination;
 
@@ -399,7 +399,7 @@ static struct lapic *lowest_priority(struct vm *vm, const struct lapic_message *
 	for (u32 i = 0; i < vcpu_total(vm); i++) {
 		struct lapic *l = lapic_of(vm, i);
 
-		if (!l || !matches(l, m))
+		if (!l || !lapic_matches(l, m))
 			continue;
 		*matched = true;
 		if (enabled(l) &&
@@ -426,7 +426,7 @@ int lapic_deliver(struct vm *vm, const struct lapic_message *m)
 	for (u32 i = 0; i < vcpu_total(vm); i++) {
 		struct lapic *l = lapic_of(vm, i);
 
-		if (!l || !matches(l, m))
+		if (!l || !lapic_matches(l, m))
 			continue;
 		accepted = MAX(accepted, 0) + accept(l, m->mode, m->vector, m->level);
 	}
@@ -531,7 +531,7 @@ static void end_of_interrupt(struct lapic *l)
 	vector_clear(l, LAPIC_ISR, (u8)vector);
 	vcpu_set_request(l->vcpu, REQUEST_EVENT);
 	if (!(get(l, LAPIC_SVR) & SVR_NO_BCAST))
-		ioapic_eoi(l->vcpu->vm, (u8)vector, vector_test(l, LAPIC_TMR, (u8)vector));
+		irqchip_eoi(l->vcpu, (u8)vector, vector_test(l, LAPIC_TMR, (u8)vector));
 }
 
 static void set_tpr(struct lapic *l, u32 tpr)

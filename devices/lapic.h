@@ -101,6 +101,8 @@ u64 lapic_get_cr8(struct vcpu *vcpu);
  * Returns how many accepted it; 0: all that match refused; -1: nobody matches.
  */
 int lapic_deliver(struct vm *vm, const struct lapic_message *message);
+/* Is the message for this APIC? */
+bool lapic_matches(struct lapic *lapic, const struct lapic_message *message);
 /* Does this APIC let the 8259's interrupt through: LINT0 in ExtINT mode, or APIC disabled? */
 bool lapic_accepts_extint(const struct lapic *lapic);
 /* The PIT ticked: LINT0 in NMI mode makes it a watchdog NMI. */

@@ -26,7 +26,8 @@ _Static_assert((int)USER_UNKNOWN == KVM_EXIT_UNKNOWN && (int)USER_IO == KVM_EXIT
 		       (int)USER_IRQ_WINDOW == KVM_EXIT_IRQ_WINDOW_OPEN &&
 		       (int)USER_SHUTDOWN == KVM_EXIT_SHUTDOWN && (int)USER_INTR == KVM_EXIT_INTR &&
 		       (int)USER_FAIL_ENTRY == KVM_EXIT_FAIL_ENTRY &&
-		       (int)USER_INTERNAL_ERROR == KVM_EXIT_INTERNAL_ERROR,
+		       (int)USER_INTERNAL_ERROR == KVM_EXIT_INTERNAL_ERROR &&
+		       (int)USER_IOAPIC_EOI == KVM_EXIT_IOAPIC_EOI,
 	       "core's numbers are KVM's");
 
 /* ready_for_interrupt_injection, if_flag and flags, which lie in one word. */
@@ -89,6 +90,9 @@ static void show_other_exit(const struct vcpu_exit *exit, const struct cpu *cpu,
 	case USER_FAIL_ENTRY:
 		run->fail_entry.hardware_entry_failure_reason = exit->fail_entry.hardware_reason;
 		run->fail_entry.cpu = cpu->index;
+		break;
+	case USER_IOAPIC_EOI:
+		run->eoi.vector = exit->eoi.vector;
 		break;
 	case USER_INTERNAL_ERROR:
 		show_internal_error(exit, run);

@@ -64,6 +64,7 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_KVMCLOCK_CTRL:
 	case KVM_CAP_SIGNAL_MSI:
 	case KVM_CAP_READONLY_MEM:
+	case KVM_CAP_SPLIT_IRQCHIP:
 	case KVM_CAP_ENABLE_CAP_VM:
 	case KVM_CAP_CHECK_EXTENSION_VM:
 	case KVM_CAP_IMMEDIATE_EXIT:

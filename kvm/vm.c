@@ -317,6 +317,15 @@ static s64 switch_cap(struct vm *vm, u64 cap, bool on)
 	return 0;
 }
 
+static s64 split_irqchip(struct vm *vm, u64 pins)
+{
+	if (pins > IRQ_ROUTES_MAX)
+		return -EINVAL;
+	if (vm->irqchip || vm->vcpu_count)
+		return -EEXIST;
+	return irqchip_create_split(vm, pins);
+}
+
 static s64 enable_cap(struct call *call)
 {
 	const struct kvm_enable_cap *cap = call->data;
@@ -329,6 +338,8 @@ static s64 enable_cap(struct call *call)
 		return switch_cap(vm, CAP_EXCEPTION_PAYLOAD, cap->args[0]);
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 		return switch_cap(vm, CAP_TRIPLE_FAULT_EVENT, cap->args[0]);
+	case KVM_CAP_SPLIT_IRQCHIP:
+		return split_irqchip(vm, cap->args[0]);
 	case KVM_CAP_X2APIC_API:
 		if (cap->args[0] & ~(u64)X2APIC_API_FLAGS)
 			return -EINVAL;

@@ -75,6 +75,15 @@ struct keel_vm {
 	unsigned long sequence; /* grows when an invalidation ends */
 	u32 invalidating;
 	struct keel_map map; /* a hypercall's argument */
+
+	bool irqchip; /* the VM has one */
+	rwlock_t io_lock;
+	struct list_head ioeventfds, zones;
+	spinlock_t ring_lock;
+	struct kvm_coalesced_mmio_ring *ring; /* one page for all vCPUs */
+	struct mutex irqfd_lock;	      /* held by who assigns and takes away */
+	spinlock_t irqfds_lock;
+	struct list_head irqfds;
 };
 
 extern struct keel_info keel_info;
@@ -113,6 +122,23 @@ int memory_set_region(struct keel_vm *vm, const void __user *arg);
 int memory_dirty_log(struct keel_vm *vm, const void __user *arg);
 /* Maps the page that a vCPU needs. 0: run again. -EFAULT: the VMM has none. */
 int memory_fault(struct keel_vm *vm, u64 gpa, bool write);
+
+/* eventfd.c */
+/* Entries that fit into the coalesced ring's page. */
+#define KVM_COALESCED_MMIO_MAX                                                                     \
+	((PAGE_SIZE - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
+int eventfd_load(void);
+void eventfd_unload(void);
+int eventfd_init(struct keel_vm *vm);
+void eventfd_end(struct keel_vm *vm);
+/* KVM_IOEVENTFD, KVM_IRQFD, KVM_REGISTER_COALESCED_MMIO and its reverse: errors as Linux's KVM. */
+int eventfd_ioeventfd(struct keel_vm *vm, const void __user *arg);
+int eventfd_irqfd(struct keel_vm *vm, const void __user *arg);
+int eventfd_zone(struct keel_vm *vm, const void __user *arg, bool add);
+/* No irqfd injects into this VM any more. */
+void eventfd_release_irqfds(struct keel_vm *vm);
+/* The exit in kvm_run: is it one that the VMM need not see, and is it done? */
+bool eventfd_settles(struct keel_vm *vm, const struct kvm_run *run);
 
 /* vm.c */
 int vm_create(unsigned long type);

@@ -38,7 +38,14 @@ long keel_check_extension(unsigned long capability)
 {
 	switch (capability) {
 	case KVM_CAP_SYNC_MMU:
+	case KVM_CAP_IRQFD:
+	case KVM_CAP_IOEVENTFD:
+	case KVM_CAP_IOEVENTFD_NO_LENGTH:
+	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
+	case KVM_CAP_COALESCED_PIO:
 		return 1;
+	case KVM_CAP_COALESCED_MMIO:
+		return KVM_COALESCED_MMIO_PAGE_OFFSET;
 	}
 	return hypercall_system(KVM_CHECK_EXTENSION, capability, 0, 0).value;
 }
@@ -82,6 +89,22 @@ static int ask_keel(void)
 	return error;
 }
 
+static void no_vcpu_free(void)
+{
+	if (keel_no_vcpu)
+		kfree(keel_no_vcpu->run);
+	kfree(keel_no_vcpu);
+}
+
+static int no_vcpu_make(void)
+{
+	keel_no_vcpu = kzalloc(sizeof(*keel_no_vcpu), GFP_KERNEL);
+	if (!keel_no_vcpu)
+		return -ENOMEM;
+	keel_no_vcpu->run = kzalloc(sizeof(struct kvm_run), GFP_KERNEL);
+	return keel_no_vcpu->run ? 0 : -ENOMEM;
+}
+
 static int __init keel_load(void)
 {
 	int error = find_keel();
@@ -90,28 +113,30 @@ static int __init keel_load(void)
 		pr_err("keel: Keel does not run on this machine\n");
 		return error;
 	}
-	keel_no_vcpu = kzalloc(sizeof(*keel_no_vcpu), GFP_KERNEL);
-	if (!keel_no_vcpu)
-		return -ENOMEM;
-	keel_no_vcpu->run = kzalloc(sizeof(struct kvm_run), GFP_KERNEL);
-	error = keel_no_vcpu->run ? ask_keel() : -ENOMEM;
-	if (!error) {
-		error = misc_register(&device);
-		if (error)
-			pr_err("keel: /dev/kvm is taken: is the module kvm loaded?\n");
-	}
+	error = no_vcpu_make();
+	if (error)
+		goto free;
+	error = ask_keel();
+	if (error)
+		goto free;
+	error = eventfd_load();
+	if (error)
+		goto free;
+	error = misc_register(&device);
 	if (!error)
 		return 0;
-	kfree(keel_no_vcpu->run);
-	kfree(keel_no_vcpu);
+	pr_err("keel: /dev/kvm is taken: is the module kvm loaded?\n");
+	eventfd_unload();
+free:
+	no_vcpu_free();
 	return error;
 }
 
 static void __exit keel_unload(void)
 {
 	misc_deregister(&device);
-	kfree(keel_no_vcpu->run);
-	kfree(keel_no_vcpu);
+	eventfd_unload();
+	no_vcpu_free();
 }
 
 module_init(keel_load);

@@ -100,7 +100,7 @@ static int outcome(struct keel_vcpu *vcpu, const struct keel_result *r)
 
 	switch (r->value) {
 	case KEEL_USER:
-		return 0;
+		return eventfd_settles(vcpu->vm, vcpu->run);
 	case KEEL_INTERRUPTED:
 	case KEEL_SIGNAL:
 	case -EBUSY: /* KVM_CREATE_PIT2 */
@@ -238,9 +238,12 @@ static vm_fault_t run_fault(struct vm_fault *fault)
 {
 	struct keel_vcpu *vcpu = fault->vma->vm_file->private_data;
 
-	if (fault->pgoff >= KEEL_RUN_PAGES)
+	if (fault->pgoff < KVM_COALESCED_MMIO_PAGE_OFFSET)
+		fault->page = virt_to_page((void *)vcpu->run + fault->pgoff * PAGE_SIZE);
+	else if (fault->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET)
+		fault->page = virt_to_page(vcpu->vm->ring);
+	else
 		return VM_FAULT_SIGBUS;
-	fault->page = virt_to_page((void *)vcpu->run + fault->pgoff * PAGE_SIZE);
 	get_page(fault->page);
 	return 0;
 }

@@ -13,6 +13,7 @@ void vm_put(struct keel_vm *vm)
 {
 	if (!refcount_dec_and_test(&vm->users))
 		return;
+	eventfd_end(vm);
 	memory_end(vm);
 	vm_take_back(vm);
 	for (u32 i = 0; i < vm->vcpu_count; i++)
@@ -23,7 +24,10 @@ void vm_put(struct keel_vm *vm)
 
 static int vm_release(struct inode *inode, struct file *file)
 {
-	vm_put(file->private_data);
+	struct keel_vm *vm = file->private_data;
+
+	eventfd_release_irqfds(vm);
+	vm_put(vm);
 	return 0;
 }
 
@@ -47,6 +51,22 @@ static long create_pit2(struct keel_vm *vm, const void __user *arg)
 	return result;
 }
 
+/* Whether a VM has an interrupt controller is asked of Keel: its lines can be set only then. */
+static long may_create_irqchip(struct keel_vm *vm, unsigned int request, unsigned long arg)
+{
+	struct kvm_irq_level *none = kzalloc(sizeof(*none), GFP_KERNEL);
+	long result;
+
+	if (!none)
+		return -ENOMEM;
+	result = keel_pass(vm, vm->handle, request, arg, -ENOTTY);
+	if (hypercall(vm->handle, KVM_IRQ_LINE, virt_to_phys(none), sizeof(*none), 0).value !=
+	    -ENXIO)
+		WRITE_ONCE(vm->irqchip, true);
+	kfree(none);
+	return result;
+}
+
 static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
 {
 	struct keel_vm *vm = file->private_data;
@@ -65,6 +85,16 @@ static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
 		return create_pit2(vm, user);
 	case KVM_CHECK_EXTENSION:
 		return keel_check_extension(arg);
+	case KVM_IOEVENTFD:
+		return eventfd_ioeventfd(vm, user);
+	case KVM_IRQFD:
+		return eventfd_irqfd(vm, user);
+	case KVM_REGISTER_COALESCED_MMIO:
+	case KVM_UNREGISTER_COALESCED_MMIO:
+		return eventfd_zone(vm, user, request == KVM_REGISTER_COALESCED_MMIO);
+	case KVM_ENABLE_CAP:
+	case KVM_CREATE_IRQCHIP:
+		return may_create_irqchip(vm, request, arg);
 	}
 	return keel_pass(vm, vm->handle, request, arg, -ENOTTY);
 }
@@ -124,13 +154,18 @@ int vm_create(unsigned long type)
 	error = create_in_keel(vm, type);
 	if (error)
 		goto drop;
-	error = memory_init(vm);
+	error = eventfd_init(vm);
 	if (error)
 		goto take_back;
+	error = memory_init(vm);
+	if (error)
+		goto end;
 	fd = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		vm_put(vm);
 	return fd;
+end:
+	eventfd_end(vm);
 take_back:
 	vm_take_back(vm);
 drop:

@@ -506,6 +506,18 @@ static void halt_without_a_chip_is_the_vmms(void **state)
 	assert_int_equal(vcpu->mp_state, MP_RUNNABLE);
 }
 
+static void an_eoi_is_told_to_the_vmm(void **state)
+{
+	vcpu->eoi_vector = 0x41;
+	vcpu_set_request(vcpu, REQUEST_EOI);
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->exit.reason, USER_IOAPIC_EOI);
+	assert_int_equal(vcpu->exit.eoi.vector, 0x41);
+	assert_int_equal(fake_vcpu(&vcpu->v)->entries, 0);
+	push(EXIT_INTR, 0);
+	assert_int_equal(run(), RUN_INTERRUPTED);
+}
+
 static void halt_with_a_chip_sleeps(void **state)
 {
 	use_chip();
@@ -1166,6 +1178,7 @@ int main(void)
 		cmocka_unit_test_setup(a_stepping_guest_gets_its_trap, setup),
 		cmocka_unit_test_setup(exceptions_that_exit_are_delivered, setup),
 		cmocka_unit_test_setup(halt_without_a_chip_is_the_vmms, setup),
+		cmocka_unit_test_setup(an_eoi_is_told_to_the_vmm, setup),
 		cmocka_unit_test_setup(halt_with_a_chip_sleeps, setup),
 		cmocka_unit_test_setup(a_halt_with_work_goes_on, setup),
 		cmocka_unit_test_setup(interrupts_off_halt_for_good, setup),

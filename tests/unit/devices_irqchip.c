@@ -38,6 +38,43 @@ static void test_create_errors(void **state)
 	assert_true(vm.split_irqchip);
 }
 
+/* In service, then ended: does the VMM's IOAPIC hear of it? */
+static bool eoi_exits(u32 cpu, u8 vector)
+{
+	assert_int_equal(acknowledge(cpu), vector);
+	vcpus[cpu].request = 0;
+	set_reg(cpu, LAPIC_EOI, 0);
+	if (!(vcpus[cpu].request & REQUEST_EOI))
+		return false;
+	assert_int_equal(vcpus[cpu].eoi_vector, vector);
+	return true;
+}
+
+static void test_split_tells_of_eois(void **state)
+{
+	const u32 level = 0x8000, first = 0xfee00000, second = 0xfee01000;
+	struct kvm_irq_routing_entry entries[] = {
+		msi_entry(23, first, level | 0x41), msi_entry(4, first, 0x42),
+		msi_entry(24, first, level | 0x43), msi_entry(5, second, level | 0x44)};
+
+	machine_vm();
+	assert_int_equal(irqchip_create_split(&vm, 24), 0);
+	add_vcpu(0, 0);
+	add_vcpu(1, 1);
+	enable_all();
+	assert_int_equal(irqchip_set_routing(&vm, entries, ARRAY_SIZE(entries)), 0);
+	for (u32 i = 0; i < ARRAY_SIZE(entries); i++)
+		assert_int_equal(irqchip_line(&vm, entries[i].gsi, 1), 1);
+	assert_false(eoi_exits(0, 0x43)); /* no pin of the IOAPIC */
+	assert_false(eoi_exits(0, 0x42)); /* edge */
+	assert_true(eoi_exits(0, 0x41));
+	assert_true(eoi_exits(1, 0x44));
+	/* The same vector at another vCPU is another interrupt. */
+	assert_int_equal(
+		irqchip_msi(&vm, &(struct kvm_msi){.address_lo = first, .data = level | 0x44}), 1);
+	assert_false(eoi_exits(0, 0x44));
+}
+
 static void test_create_without_memory(void **state)
 {
 	for (u32 pages = 0; pages < 3; pages++) {
@@ -387,6 +424,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_create_errors),
+		cmocka_unit_test(test_split_tells_of_eois),
 		cmocka_unit_test(test_create_without_memory),
 		cmocka_unit_test(test_create_where_a_port_is_taken),
 		cmocka_unit_test(test_no_irqchip),

@@ -265,6 +265,15 @@ static void test_guest_debug_exit(void **state)
 	assert_int_equal(run->debug.arch.pc, 0xfffffff0);
 }
 
+static void test_eoi_exit(void **state)
+{
+	vcpu->eoi_vector = 0x77;
+	vcpu_set_request(vcpu, REQUEST_EOI);
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(run->exit_reason, KVM_EXIT_IOAPIC_EOI);
+	assert_int_equal(run->eoi.vector, 0x77);
+}
+
 static void push_touch(u64 gpa, bool write)
 {
 	push((struct vm_exit){
@@ -545,6 +554,7 @@ int main(void)
 		cmocka_unit_test_setup(test_fail_entry, start),
 		cmocka_unit_test_setup(test_internal_error, start),
 		cmocka_unit_test_setup(test_guest_debug_exit, start),
+		cmocka_unit_test_setup(test_eoi_exit, start),
 		cmocka_unit_test_setup(test_fault, start),
 		cmocka_unit_test_setup(test_mmio_read, start),
 		cmocka_unit_test_setup(test_mmio_write, start),

@@ -565,6 +565,21 @@ static void test_enable_cap(void **state)
 	assert_int_equal(enable(vcpu, KVM_CAP_HYPERV_SYNIC, 0, 1), -EINVAL);
 }
 
+static void test_split_irqchip(void **state)
+{
+	assert_int_equal(enable(vm, KVM_CAP_SPLIT_IRQCHIP, 0, 4097), -EINVAL);
+	assert_int_equal(enable(vm, KVM_CAP_SPLIT_IRQCHIP, 1, 24), -EINVAL);
+	assert_int_equal(enable(vm, KVM_CAP_SPLIT_IRQCHIP, 0, 24), 0);
+	assert_int_equal(enable(vm, KVM_CAP_SPLIT_IRQCHIP, 0, 24), -EEXIST);
+	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), -EEXIST);
+}
+
+static void test_split_irqchip_comes_before_vcpus(void **state)
+{
+	vcpu_new(vm, 0);
+	assert_int_equal(enable(vm, KVM_CAP_SPLIT_IRQCHIP, 0, 24), -EEXIST);
+}
+
 static void test_take_wake(void **state)
 {
 	struct vm_slot *slot;
@@ -610,6 +625,8 @@ int main(void)
 		cmocka_unit_test_setup(test_gsi_routing_without_memory, start),
 		cmocka_unit_test_setup(test_clock, start),
 		cmocka_unit_test_setup(test_enable_cap, start),
+		cmocka_unit_test_setup(test_split_irqchip, start),
+		cmocka_unit_test_setup(test_split_irqchip_comes_before_vcpus, start),
 		cmocka_unit_test_setup(test_take_wake, start),
 	};
 
