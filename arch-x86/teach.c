@@ -1,21 +1,90 @@
 // SPDX-License-Identifier: MIT
-/* log=teach: what the backends share. */
+/*
+ * log=teach: when what is told. While the first vCPU's state is written, `virt` is `telling`: its
+ * operations are the backend's, and then tell. So nothing looks for log=teach where it is off.
+ */
 #include "arch-x86/teach.h"
 
 #include "arch-x86/cpu.h"
 #include "arch-x86/log.h"
 
-void teach_why(const char *why, const char *manual, const char *section)
+static const struct virt_ops *backend; /* while `virt` is `telling` */
+static struct virt_ops telling;
+static const struct virt_vcpu *told; /* NULL: none, or its first entry is past */
+
+static void tell(const struct virt_vcpu *v, const struct teach_note *note)
 {
-	log_info("      %s [%s, \"%s\"]", why, manual, section);
+	const struct teach_script *script = backend->teach;
+
+	if (script->field(v, note->field))
+		log_info("      %s [%s, \"%s\"]", note->why, script->manual, note->section);
 }
 
-bool teach_entry(const struct virt_vcpu *v)
+static void tell_all(const struct virt_vcpu *v, const struct teach_note *notes)
 {
-	if (virt_teach <= TEACH_EXITS || v->cpu->index)
-		return false;
+	for (; notes->why; notes++)
+		tell(v, notes);
+}
+
+static void tell_written(const struct virt_vcpu *v, u32 by)
+{
+	if (v != told)
+		return;
+	for (const struct teach_note *note = backend->teach->state; note->why; note++)
+		if (note->by == by)
+			tell(v, note);
+}
+
+static void tell_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
+{
+	backend->set(v, reg, value);
+	tell_written(v, reg);
+}
+
+static void tell_set_segment(struct virt_vcpu *v, enum seg seg, const struct segment *s)
+{
+	backend->set_segment(v, seg, s);
+	tell_written(v, TEACH_SEGMENT(seg));
+}
+
+static void tell_intercept(struct virt_vcpu *v, u32 set)
+{
+	backend->intercept(v, set);
+	tell_written(v, TEACH_INTERCEPTS);
+}
+
+void teach_begin(struct virt_vcpu *v, const struct cpu *cpu)
+{
+	const struct teach_script *script = virt->teach;
+
+	if (virt_teach <= TEACH_EXITS || cpu->index)
+		return;
+	log_info("teach: CPU 0's first %s, at %lx, as Keel writes it; each field with its reason "
+		 "and where to read on",
+		 script->block, v->hw_hpa.v);
+	backend = virt;
+	telling = *virt;
+	telling.set = tell_set;
+	telling.set_segment = tell_set_segment;
+	telling.intercept = tell_intercept;
+	told = v;
+	virt = &telling;
+	log_info("teach: 1. what lasts: %s", script->init);
+	tell_all(v, script->lasting);
+	log_info("teach: 2. the machine as it was running: core/mgmt.c, set_state()");
+}
+
+void teach_entry(struct virt_vcpu *v)
+{
+	if (v != told)
+		return;
+	virt = backend;
+	told = NULL;
 	virt_teach = TEACH_EXITS;
-	return true;
+	log_info("teach: 3. of each entry: %s", backend->teach->run);
+	tell_all(v, backend->teach->each_entry);
+	log_info("teach: %s; from its exits on, the first %u of this CPU:", backend->teach->entry,
+		 TEACH_EXITS);
 }
 
 static void tell_slat(const struct vm_exit *e)

@@ -10,6 +10,7 @@
 
 struct cpu;  /* arch-x86/cpu.h */
 struct pool; /* mm/pool.h */
+struct teach_script;
 
 enum gpr { /* in instruction-encoding order */
 	   GPR_RAX,
@@ -404,6 +405,7 @@ struct virt_ops {
 	void (*take_nmi)(struct cpu *cpu, bool sleep);
 	/* Prints the VMCS or VMCB with field names, and each entry rule that it breaks. */
 	void (*dump)(struct virt_vcpu *v);
+	const struct teach_script *teach; /* arch-x86/teach.h */
 };
 
 extern const struct virt_ops *virt;

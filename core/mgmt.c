@@ -6,6 +6,7 @@
 #include "arch-x86/log.h"
 #include "arch-x86/msr.h"
 #include "arch-x86/regs.h"
+#include "arch-x86/teach.h"
 #include "arch-x86/reset.h"
 #include "core/event.h"
 #include "core/run.h"
@@ -190,6 +191,7 @@ int mgmt_cpu_launch(struct cpu *cpu, const struct boot_cpu_state *state)
 		virt->cpu_off(cpu);
 		return trace_error(error);
 	}
+	teach_begin(&vcpu->v, cpu);
 	set_state(&vcpu->v, state);
 	/* DR0 to DR3 hold the firmware's values already. */
 	vcpu->v.dr_live = true;

@@ -112,8 +112,8 @@ extern const struct svm_field svm_fields[]; /* without the segments; ends with {
 void svm_dump_field(const struct vmcb *vmcb, const struct svm_field *field);
 void svm_dump_segment(const struct vmcb *vmcb, u32 index);
 
-/* teach.c: log=teach, before the first entry. */
-void svm_teach(struct virt_vcpu *v);
+/* teach.c */
+extern const struct teach_script svm_script;
 
 /* entry.asm */
 /* Loads the GPRs, enters the guest, stores the GPRs, refills the return predictor if it must be. */

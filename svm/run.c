@@ -179,8 +179,7 @@ static noinline void prepare_rare(struct virt_vcpu *v, struct cpu *cpu)
 		vmcb->clean = CLEAN_ALL & ~v->dirty;
 	if (virt_check_entry)
 		svm_check_before(v);
-	if (teach_entry(v))
-		svm_teach(v);
+	teach_entry(v);
 	v->dirty &= DIRTY_TSC;
 	v->once = true;
 }

@@ -262,4 +262,5 @@ const struct virt_ops svm_ops = {
 	.intercept_port = svm_intercept_port,
 	.take_nmi = svm_take_nmi,
 	.dump = svm_dump,
+	.teach = &svm_script,
 };

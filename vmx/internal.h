@@ -185,8 +185,8 @@ void vmx_check_before(struct virt_vcpu *v);
 /* Words for VMCS_INSN_ERROR. SDM vol. 3, "VM Instruction Error Numbers". */
 const char *vmx_insn_error(u32 number);
 
-/* teach.c: log=teach, before the first entry. */
-void vmx_teach(struct virt_vcpu *v);
+/* teach.c */
+extern const struct teach_script vmx_script;
 
 /* entry.asm */
 enum vmx_enter_result {

@@ -295,8 +295,7 @@ void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 		prepare_timer(v);
 	if (unlikely(virt_check_entry)) {
 		vmx_check_before(v);
-		if (teach_entry(v))
-			vmx_teach(v);
+		teach_entry(v);
 	}
 	result = vmx_enter(v, x, &cpu->root_flags, vmx_features.rsb_fill);
 	if (unlikely(result != VMX_EXITED)) {

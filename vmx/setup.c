@@ -525,4 +525,5 @@ const struct virt_ops vmx_ops = {
 	.intercept_port = vmx_intercept_port,
 	.take_nmi = vmx_take_nmi,
 	.dump = vmx_dump,
+	.teach = &vmx_script,
 };

@@ -5,20 +5,16 @@
 #include "arch-x86/log.h"
 #include "vmx/internal.h"
 
-#define MANUAL "SDM vol. 3"
-
-struct note {
-	u16 field; /* a selector stands for its segment register */
-	const char *why, *section;
-};
-
-#define NOTE(name, section, why)                                                                   \
+/* A note's field is its encoding; a selector stands for its segment. Written by the operation `by`.
+ */
+#define STATE(by, name, section, why)                                                              \
 	{                                                                                          \
-		VMCS_##name, why, section                                                          \
+		VMCS_##name, by, why, section                                                      \
 	}
+#define NOTE(name, section, why) STATE(0, name, section, why)
 
 /* setup.c, vmx_vcpu_init() */
-static const struct note lasting[] = {
+static const struct teach_note lasting[] = {
 	NOTE(PIN_CONTROLS, "Pin-Based VM-Execution Controls",
 	     "NMIs come to Keel, which uses them to bring a CPU in; device interrupts do not: they "
 	     "are this guest's."),
@@ -29,8 +25,7 @@ static const struct note lasting[] = {
 	     "#UD."),
 	NOTE(EXIT_CONTROLS, "VM-Exit Controls",
 	     "Keel runs in 64-bit mode; its own PAT and EFER are loaded, the guest's are saved."),
-	NOTE(ENTRY_CONTROLS, "VM-Entry Controls",
-	     "The same on the way in; IA32E follows the guest's EFER.LMA."),
+	NOTE(ENTRY_CONTROLS, "VM-Entry Controls", "The same on the way in."),
 	NOTE(EXCEPTION_BITMAP, "Exception Bitmap",
 	     "Exceptions go to the guest's own handlers without Keel."),
 	NOTE(PLE_GAP, "Controls for PAUSE-Loop Exiting", "How close the PAUSEs of a loop are."),
@@ -100,48 +95,60 @@ static const struct note lasting[] = {
 	     "Blocking by STI, MOV SS, SMI and NMI: none."),
 	NOTE(GUEST_ACTIVITY, "Guest Non-Register State", "0: active, not halted."),
 	NOTE(GUEST_PENDING_DEBUG, "Guest Non-Register State", "A #DB that waits: none."),
+	{0},
 };
 
 /* core/mgmt.c, set_state(): by the operations set() and set_segment(), in regs.c */
-static const struct note state[] = {
-	NOTE(GUEST_RFLAGS, "Guest Register State", "As it was when the firmware called Keel."),
-	NOTE(GUEST_CR0, "Guest Register State",
-	     "The firmware's, and so on: the machine must notice nothing."),
-	NOTE(CR0_SHADOW, "Guest/Host Masks and Read Shadows for CR0 and CR4",
-	     "What the guest reads where the mask has a 1."),
-	NOTE(GUEST_CR3, "Guest Register State", "The firmware's page tables."),
-	NOTE(GUEST_CR4, "Guest Register State", "The firmware's, with VMXE."),
-	NOTE(CR4_SHADOW, "Guest/Host Masks and Read Shadows for CR0 and CR4", "Without VMXE."),
-	NOTE(GUEST_EFER, "Guest Register State", "LME and LMA: the firmware runs in 64-bit mode."),
-	NOTE(GUEST_PAT, "Guest Register State", "The firmware's memory types."),
-	NOTE(GUEST_DEBUGCTL, "Guest Register State", "Branch records and single steps."),
-	NOTE(GUEST_DR7, "Guest Register State",
-	     "Its breakpoints, if it had any; DR0 to DR3 and DR6 stay on the processor."),
-	NOTE(GUEST_SYSENTER_CS, "Guest Register State", "SYSENTER's selector."),
-	NOTE(GUEST_SYSENTER_ESP, "Guest Register State", "SYSENTER's stack."),
-	NOTE(GUEST_SYSENTER_EIP, "Guest Register State",
-	     "SYSENTER's entry. SYSCALL's MSRs are not in a VMCS: vmx/run.c switches them."),
-	NOTE(TSC_OFFSET, "Time-Stamp Counter Offset and Multiplier",
-	     "The machine's own time: nothing is added to the TSC."),
-	NOTE(GUEST_ES_SELECTOR, "Guest Register State",
-	     "A segment register with its hidden part, which Keel reads from the firmware's GDT."),
-	NOTE(GUEST_CS_SELECTOR, "Guest Register State", "L: 64-bit code."),
-	NOTE(GUEST_SS_SELECTOR, "Guest Register State", "Its DPL is the privilege level."),
-	NOTE(GUEST_DS_SELECTOR, "Guest Register State", "Data."),
-	NOTE(GUEST_FS_SELECTOR, "Guest Register State", "Its base comes from the MSR."),
-	NOTE(GUEST_GS_SELECTOR, "Guest Register State", "Its base comes from the MSR."),
-	NOTE(GUEST_LDTR_SELECTOR, "Guest Register State", "Firmware has no local descriptors."),
-	NOTE(GUEST_TR_SELECTOR, "Guest Register State",
-	     "Firmware mostly has no task register; an entry demands a busy TSS."),
-	NOTE(GUEST_GDTR_BASE, "Guest Register State", "The firmware's GDT."),
-	NOTE(GUEST_GDTR_LIMIT, "Guest Register State", "Its limit."),
-	NOTE(GUEST_IDTR_BASE, "Guest Register State",
-	     "The firmware's IDT: device interrupts go there and never come to Keel."),
-	NOTE(GUEST_IDTR_LIMIT, "Guest Register State", "Its limit."),
+static const struct teach_note state[] = {
+	STATE(VREG_RFLAGS, GUEST_RFLAGS, "Guest Register State",
+	      "As it was when the firmware called Keel."),
+	STATE(VREG_CR0, GUEST_CR0, "Guest Register State",
+	      "The firmware's, and so on: the machine must notice nothing."),
+	STATE(VREG_CR0, CR0_SHADOW, "Guest/Host Masks and Read Shadows for CR0 and CR4",
+	      "What the guest reads where the mask has a 1."),
+	STATE(VREG_CR3, GUEST_CR3, "Guest Register State", "The firmware's page tables."),
+	STATE(VREG_CR4, GUEST_CR4, "Guest Register State", "The firmware's, with VMXE."),
+	STATE(VREG_CR4, CR4_SHADOW, "Guest/Host Masks and Read Shadows for CR0 and CR4",
+	      "Without VMXE."),
+	STATE(VREG_EFER, ENTRY_CONTROLS, "VM-Entry Controls", "IA32E, as EFER.LMA says."),
+	STATE(VREG_EFER, GUEST_EFER, "Guest Register State",
+	      "LME and LMA: the firmware runs in 64-bit mode."),
+	STATE(VREG_PAT, GUEST_PAT, "Guest Register State", "The firmware's memory types."),
+	STATE(VREG_DEBUGCTL, GUEST_DEBUGCTL, "Guest Register State",
+	      "Branch records and single steps."),
+	STATE(VREG_DR7, GUEST_DR7, "Guest Register State",
+	      "Its breakpoints, if it had any; DR0 to DR3 and DR6 stay on the processor."),
+	STATE(VREG_SYSENTER_CS, GUEST_SYSENTER_CS, "Guest Register State", "SYSENTER's selector."),
+	STATE(VREG_SYSENTER_ESP, GUEST_SYSENTER_ESP, "Guest Register State", "SYSENTER's stack."),
+	STATE(VREG_SYSENTER_EIP, GUEST_SYSENTER_EIP, "Guest Register State",
+	      "SYSENTER's entry. SYSCALL's MSRs are not in a VMCS: vmx/run.c switches them."),
+	STATE(VREG_TSC_OFFSET, TSC_OFFSET, "Time-Stamp Counter Offset and Multiplier",
+	      "The machine's own time: nothing is added to the TSC."),
+	STATE(TEACH_SEGMENT(SEG_ES), GUEST_ES_SELECTOR, "Guest Register State",
+	      "A segment register with its hidden part, which Keel reads from the firmware's GDT."),
+	STATE(TEACH_SEGMENT(SEG_CS), GUEST_CS_SELECTOR, "Guest Register State", "L: 64-bit code."),
+	STATE(TEACH_SEGMENT(SEG_SS), GUEST_SS_SELECTOR, "Guest Register State",
+	      "Its DPL is the privilege level."),
+	STATE(TEACH_SEGMENT(SEG_DS), GUEST_DS_SELECTOR, "Guest Register State", "Data."),
+	STATE(TEACH_SEGMENT(SEG_FS), GUEST_FS_SELECTOR, "Guest Register State",
+	      "Its base comes from the MSR."),
+	STATE(TEACH_SEGMENT(SEG_GS), GUEST_GS_SELECTOR, "Guest Register State",
+	      "Its base comes from the MSR."),
+	STATE(TEACH_SEGMENT(SEG_LDTR), GUEST_LDTR_SELECTOR, "Guest Register State",
+	      "Firmware has no local descriptors."),
+	STATE(TEACH_SEGMENT(SEG_TR), GUEST_TR_SELECTOR, "Guest Register State",
+	      "Firmware mostly has no task register; an entry demands a busy TSS."),
+	STATE(TEACH_SEGMENT(SEG_GDTR), GUEST_GDTR_BASE, "Guest Register State",
+	      "The firmware's GDT."),
+	STATE(TEACH_SEGMENT(SEG_GDTR), GUEST_GDTR_LIMIT, "Guest Register State", "Its limit."),
+	STATE(TEACH_SEGMENT(SEG_IDTR), GUEST_IDTR_BASE, "Guest Register State",
+	      "The firmware's IDT: device interrupts go there and never come to Keel."),
+	STATE(TEACH_SEGMENT(SEG_IDTR), GUEST_IDTR_LIMIT, "Guest Register State", "Its limit."),
+	{0},
 };
 
 /* run.c, vmx_load() and vmx_run() */
-static const struct note each_entry[] = {
+static const struct teach_note each_entry[] = {
 	NOTE(HOST_GDTR_BASE, "Host-State Area", "This CPU's: a vCPU that moves gets others."),
 	NOTE(HOST_TR_BASE, "Host-State Area", "The same."),
 	NOTE(VPID, "Virtual-Processor Identifier (VPID)",
@@ -151,6 +158,7 @@ static const struct note each_entry[] = {
 	NOTE(GUEST_RSP, "Guest Register State", "The firmware's stack."),
 	NOTE(HOST_RSP, "Host-State Area",
 	     "Root's stack: entry.asm writes it where it changed, so not before the first entry."),
+	{0},
 };
 
 static bool tell_field(const struct virt_vcpu *v, u32 field)
@@ -162,25 +170,14 @@ static bool tell_field(const struct virt_vcpu *v, u32 field)
 	return vmx_dump_field(v, field);
 }
 
-static void tell(const struct virt_vcpu *v, const char *title, const struct note *notes,
-		 size_t count)
-{
-	log_info("teach: %s", title);
-	for (size_t i = 0; i < count; i++)
-		if (tell_field(v, notes[i].field))
-			teach_why(notes[i].why, MANUAL, notes[i].section);
-}
-
-void vmx_teach(struct virt_vcpu *v)
-{
-	log_info("teach: CPU 0's first VMCS, at %lx, as VMLAUNCH is about to read it; each field "
-		 "with its reason and where to read on",
-		 v->hw_hpa.v);
-	tell(v, "1. what lasts: vmx/setup.c, vmx_vcpu_init()", lasting, ARRAY_SIZE(lasting));
-	tell(v, "2. the machine as it was running: core/mgmt.c, set_state()", state,
-	     ARRAY_SIZE(state));
-	tell(v, "3. of each entry: vmx/run.c, vmx_load() and vmx_run()", each_entry,
-	     ARRAY_SIZE(each_entry));
-	log_info("teach: VMLAUNCH (vmx/entry.asm); from its exits on, the first %u of this CPU:",
-		 TEACH_EXITS);
-}
+const struct teach_script vmx_script = {
+	.block = "VMCS",
+	.entry = "VMLAUNCH (vmx/entry.asm)",
+	.manual = "SDM vol. 3",
+	.init = "vmx/setup.c, vmx_vcpu_init()",
+	.run = "vmx/run.c, vmx_load() and vmx_run()",
+	.lasting = lasting,
+	.state = state,
+	.each_entry = each_entry,
+	.field = tell_field,
+};

@@ -3,6 +3,8 @@
 #include "tests/unit/svm.h"
 
 #include "arch-x86/dump.h"
+#include "arch-x86/teach.h"
+#include "svm/svm.h"
 
 static char log_text[65536];
 
@@ -41,6 +43,7 @@ static int setup(void **state)
 	virt_check_entry = true; /* as log=teach sets it */
 	make_vcpu(VIRT_MANAGEMENT);
 	virt_teach = TEACH_EXITS + 1;
+	virt = &svm_ops;
 	cpu1.index = 1;
 	log_text[0] = 0;
 	set_exit(SVM_CPUID, 0, 0);
@@ -75,13 +78,15 @@ static void launch(struct cpu *cpu)
 	const struct segment s = {
 		.selector = 0x30, .attr = 0xc93 | 3 << 5, .limit = ~0u, .base = 1};
 
+	teach_begin(&vcpu, cpu);
 	for (size_t i = 0; i < ARRAY_SIZE(regs); i++)
-		svm_set(&vcpu, regs[i], 0x402);
-	svm_set(&vcpu, VREG_CR0, CR0_PE | CR0_PG);
-	svm_set(&vcpu, VREG_CR4, CR4_PAE);
-	svm_set(&vcpu, VREG_EFER, EFER_LME | EFER_LMA);
+		virt->set(&vcpu, regs[i], 0x402);
+	virt->set(&vcpu, VREG_CR0, CR0_PE | CR0_PG);
+	virt->set(&vcpu, VREG_CR4, CR4_PAE);
+	virt->set(&vcpu, VREG_EFER, EFER_LME | EFER_LMA);
 	for (enum seg seg = SEG_ES; seg < SEG_COUNT; seg++)
-		svm_set_segment(&vcpu, seg, &s);
+		virt->set_segment(&vcpu, seg, &s);
+	virt->intercept(&vcpu, INTERCEPT_NMI);
 	vcpu.gpr[GPR_RAX] = vcpu.gpr[GPR_RSP] = vcpu.rip = 0x1000;
 	svm_load(&vcpu, cpu);
 	enter();
@@ -114,11 +119,12 @@ static void the_order_is_that_of_the_writing(void **state)
 		"teach: CPU 0's first VMCB, at ",
 		"1. what lasts",
 		"\n  intercepts[0] ",
-		"\n      set: NMI, INIT, CPUID, ",
+		"\n      set: INIT, CPUID, ",
 		"\n  N_CR3 ",
 		"2. the machine as it was running",
 		"\n  RFLAGS ",
 		"\n  CS ",
+		"\n      set: NMI, INIT, CPUID, ",
 		"3. of each entry",
 		"\n  GUEST_ASID ",
 		"[APM vol. 2, \"TLB Control\"]",
@@ -127,13 +133,33 @@ static void the_order_is_that_of_the_writing(void **state)
 	};
 	const char *at = log_text;
 
-	svm_intercept(&vcpu, INTERCEPT_NMI);
 	launch(&cpu0);
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
 		at = strstr(at, lines[i]);
 		if (!at)
 			fail_msg("not there, or out of order: %s\n%s", lines[i], log_text);
 	}
+}
+
+/* Not before, not again, and of this vCPU alone; the table of operations is the backend's then. */
+static void a_register_is_told_when_it_is_written(void **state)
+{
+	struct virt_vcpu other = vcpu;
+
+	virt->set(&vcpu, VREG_CR3, 0x5000);
+	assert_false(told("CR3"));
+	teach_begin(&vcpu, &cpu0);
+	assert_false(told("CR3"));
+	virt->set(&other, VREG_CR3, 0x6000);
+	assert_false(told("CR3"));
+	virt->set(&vcpu, VREG_CR3, 0x7000);
+	assert_non_null(strstr(log_text, "CR3 0000000000007000"));
+	svm_load(&vcpu, &cpu0);
+	assert_ptr_not_equal(virt, &svm_ops);
+	enter();
+	assert_ptr_equal(virt, &svm_ops);
+	virt->set(&vcpu, VREG_CR3, 0x8000);
+	assert_null(strstr(log_text, "0000000000008000"));
 }
 
 static void twenty_exits_are_told(void **state)
@@ -170,6 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(every_field_that_is_written_is_told),
 		TEST(the_order_is_that_of_the_writing),
+		TEST(a_register_is_told_when_it_is_written),
 		TEST(twenty_exits_are_told),
 		TEST(an_exit_is_decoded),
 		TEST(other_cpus_are_silent),
