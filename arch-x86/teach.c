@@ -12,7 +12,7 @@ static const struct virt_ops *backend; /* while `virt` is `telling` */
 static struct virt_ops telling;
 static const struct virt_vcpu *told; /* NULL: none, or its first entry is past */
 
-static void tell(const struct virt_vcpu *v, const struct teach_note *note)
+static void tell(struct virt_vcpu *v, const struct teach_note *note)
 {
 	const struct teach_script *script = backend->teach;
 
@@ -20,13 +20,13 @@ static void tell(const struct virt_vcpu *v, const struct teach_note *note)
 		log_info("      %s [%s, \"%s\"]", note->why, script->manual, note->section);
 }
 
-static void tell_all(const struct virt_vcpu *v, const struct teach_note *notes)
+static void tell_all(struct virt_vcpu *v, const struct teach_note *notes)
 {
 	for (; notes->why; notes++)
 		tell(v, notes);
 }
 
-static void tell_written(const struct virt_vcpu *v, u32 by)
+static void tell_written(struct virt_vcpu *v, u32 by)
 {
 	if (v != told)
 		return;

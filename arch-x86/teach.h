@@ -23,7 +23,7 @@ struct teach_script {
 	const char *init, *run;		    /* where the first and the last part are written */
 	const struct teach_note *lasting, *state, *each_entry;
 	/* Prints a field's name and value; false: this processor does not have it. */
-	bool (*field)(const struct virt_vcpu *v, u32 field);
+	bool (*field)(struct virt_vcpu *v, u32 field);
 };
 
 /* The vCPU has been created on `cpu`; what follows is the machine's state, by virt's operations. */

@@ -128,7 +128,7 @@ static void tell_intercepts(const struct vmcb *vmcb, u32 word)
 	dump_list_end(&list);
 }
 
-static bool tell_field(const struct virt_vcpu *v, u32 offset)
+static bool tell_field(struct virt_vcpu *v, u32 offset)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
 

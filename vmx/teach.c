@@ -161,8 +161,9 @@ static const struct teach_note each_entry[] = {
 	{0},
 };
 
-static bool tell_field(const struct virt_vcpu *v, u32 field)
+static bool tell_field(struct virt_vcpu *v, u32 field)
 {
+	vmx_current(v);
 	if (field >= VMCS_GUEST_ES_SELECTOR && field <= VMCS_GUEST_TR_SELECTOR) {
 		vmx_dump_segment(VMCS_FIELD_INDEX(field));
 		return true;

@@ -50,6 +50,7 @@ static void launch(struct cpu *cpu)
 		.selector = 0x30, .attr = 0xc93 | 3 << 5, .limit = ~0u, .base = 1};
 
 	here = cpu;
+	vmx_release(&vcpu); /* as vcpu_create() leaves it */
 	teach_begin(&vcpu, cpu);
 	for (enum virt_reg reg = 0; reg < VREG_COUNT; reg++)
 		virt->set(&vcpu, reg, reg == VREG_EFER ? EFER_LME | EFER_LMA : 0x402);
