@@ -193,6 +193,13 @@ $(B)/kvm/%: tests/kvm/%.c
 	@mkdir -p $(@D)
 	$(CC) -O2 -static -Wall -I$(B) $< -o $@
 
+# Clients of Linux alone
+LINUX_CLIENTS := $(patsubst tests/kvm/linux/%.c,%,$(wildcard tests/kvm/linux/*.c))
+
+$(B)/kvm/linux/%: tests/kvm/linux/%.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -static -pthread -Wall $< -o $@
+
 # ---- mgmt/linux: keel.ko, built in a copy of its folder with the headers of the kernel that is fetched ----
 KEEL_KO := $(wildcard mgmt/linux/*.c mgmt/linux/*.h) mgmt/linux/Kbuild
 
@@ -291,6 +298,7 @@ else
 endif
 
 TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) $(KVM_CLIENTS:%=$(B)/kvm/%) \
+	$(LINUX_CLIENTS:%=$(B)/kvm/linux/%) \
 	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c)) \
 	$(B)/system/batch.efi
 

@@ -74,7 +74,8 @@ struct keel_vm {
 	struct rb_root_cached hvas;
 	unsigned long sequence; /* grows when an invalidation ends */
 	u32 invalidating;
-	struct keel_map map; /* a hypercall's argument */
+	u64 invalid_start, invalid_end; /* around what is being invalidated */
+	struct keel_map map;		/* a hypercall's argument */
 
 	bool irqchip; /* the VM has one */
 	rwlock_t io_lock;

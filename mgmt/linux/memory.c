@@ -4,9 +4,9 @@
  * the guest touches it, and no reference to it is kept: before Linux takes it away (swap, merging,
  * truncation, a change of protection, the end of the process), the mmu notifier unmaps it.
  *
- * A fault looks a page up without map_lock, and maps it only if no invalidation is under way and
- * none has ended since it began; so what is mapped is always what the VMM's own tables say, or
- * about to go.
+ * A fault looks a page up without map_lock, and maps it only if no invalidation around it is under
+ * way and none has ended since it began; so what is mapped is always what the VMM's own tables say,
+ * or about to go.
  */
 #include "keel.h"
 #include <linux/pgtable.h>
@@ -69,7 +69,13 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 	struct keel_vm *vm = vm_of(notifier);
 
 	spin_lock(&vm->map_lock);
-	vm->invalidating++;
+	if (vm->invalidating++) {
+		vm->invalid_start = min_t(u64, vm->invalid_start, range->start);
+		vm->invalid_end = max_t(u64, vm->invalid_end, range->end);
+	} else {
+		vm->invalid_start = range->start;
+		vm->invalid_end = range->end;
+	}
 	unmap_users(vm, range->start, range->end);
 	spin_unlock(&vm->map_lock);
 	return 0;
@@ -238,6 +244,12 @@ out:
 	return span;
 }
 
+/* Is a part of this, or more, being invalidated? */
+static bool is_invalid(const struct keel_vm *vm, u64 hva, u64 size)
+{
+	return vm->invalidating && hva < vm->invalid_end && hva + size > vm->invalid_start;
+}
+
 /* Widens the mapping to the largest page that both sides have in one piece. */
 static void widen(struct keel_vm *vm, const struct fault *f, const struct keel_slot *slot)
 {
@@ -249,7 +261,8 @@ static void widen(struct keel_vm *vm, const struct fault *f, const struct keel_s
 
 		if ((f->hva ^ f->gpa) & (span - 1) ||
 		    (f->gpa ^ ((u64)f->pfn << PAGE_SHIFT)) & (span - 1) & PAGE_MASK ||
-		    f->gpa - into < slot->gpa || f->gpa - into + span > slot->gpa + slot->size)
+		    f->gpa - into < slot->gpa || f->gpa - into + span > slot->gpa + slot->size ||
+		    is_invalid(vm, f->hva - into, span))
 			continue;
 		map->gpa -= into;
 		map->hpa -= into;
@@ -265,7 +278,7 @@ static int map(struct keel_vm *vm, struct fault *f)
 	int error = -EAGAIN;
 
 	spin_lock(&vm->map_lock);
-	if (vm->invalidating || vm->sequence != f->sequence)
+	if (vm->sequence != f->sequence || is_invalid(vm, f->hva, PAGE_SIZE))
 		goto out;
 	slot = slot_at(vm, f->gpa);
 	if (!slot || slot_hva(slot) + (f->gpa - slot->gpa) != f->hva)

@@ -131,6 +131,13 @@ def tour(*kinds):
             for kind, block in blocks if kind in kinds for line in block.splitlines()]
 
 
+def modules(*names):
+    return tuple(word for name in names for word in ("--module", name))
+
+
+# Compressed memory to swap to
+SWAP = ("for m in zsmalloc lzo lzo-rle zram; do insmod /lib/modules/$m.ko; done; "
+        "echo 512M >/sys/block/zram0/disksize; mkswap /dev/zram0; swapon /dev/zram0; ")
 WITH_QEMU = ("--with-qemu", "--memory", "3072")
 OOPS = [r"\bWARNING: |\bBUG: |Call Trace:"] # what Linux says of itself
 
@@ -194,6 +201,9 @@ CASES += [
           r"^unloaded"], forbid=OOPS, quick=True),
     Case("Linux's /dev/kvm from keel.ko: bare-metal guests", 120, Linux("guests; dmesg -c | tail -20"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", *OOPS]),
+    Case("Linux's /dev/kvm from keel.ko: guest memory swapped, merged, replaced", 180,
+         Linux(SWAP + "memory swap", ("--memory", "1024", *modules("zsmalloc", "lzo", "lzo-rle", "zram"))),
+         [r"KSM merges", r"swap: most of it is out", r"MEMORY passed"], forbid=[r"^FAIL", *OOPS]),
     Case("Debian's QEMU on keel.ko's /dev/kvm: microvm, split irqchip, Linux", 180,
          Linux(qemu("-M microvm,rtc=on", "-accel kvm", "keel.test=1,100,100"), WITH_QEMU),
          [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0"], forbid=OOPS),
