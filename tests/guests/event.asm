@@ -126,6 +126,14 @@
 	xor r13d, r13d
 	mov dword [rbx + 0x300], 0x00044400
 	nop
+	cmp dword [SOFT_NMI], 0
+	je .opened
+	cmp r12d, 1
+	check "NMI: the second waits for interrupts to be open"
+	sti
+	nop
+	cli
+.opened:
 	cmp r12d, 2
 	check "NMI: the second comes after IRET"
 	cmp r13d, 0

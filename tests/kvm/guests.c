@@ -47,8 +47,10 @@ struct header {
 #define EXITS_AT_MOST 2000000
 
 #define LENIENT_AT    0x538
+#define SOFT_NMI_AT   0x53c
 
 #define KEEL_DO_WITHOUT _IO(0xce, 0x14) /* docs/hypercalls.md */
+#define VIRTUAL_NMIS    (1u << 16)
 
 static uint8_t mmio[4096];
 static unsigned without; /* features that the next VM does not use */
@@ -143,6 +145,7 @@ static int set_up(int kvm, int vm, int vcpu, uint8_t *memory, const struct guest
 		return -1;
 	memcpy(memory + LOAD_AT, g->start, g->end - g->start);
 	*(uint32_t *)(memory + LENIENT_AT) = lenient();
+	*(uint32_t *)(memory + SOFT_NMI_AT) = !!(without & VIRTUAL_NMIS);
 	sregs.cs.base = 0;
 	sregs.cs.selector = 0;
 	if (ioctl(vcpu, KVM_SET_SREGS, &sregs) < 0 || ioctl(vcpu, KVM_SET_REGS, &regs) < 0)
