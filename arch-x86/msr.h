@@ -147,3 +147,5 @@ enum vm_cr {
 	VM_CR_LOCK = BIT(3),
 	VM_CR_SVMDIS = BIT(4),
 };
+
+#define PAT_RESET 0x0007040600070406ull /* entry 3 is uncached: PCD and PWT */

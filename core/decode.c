@@ -500,8 +500,7 @@ static bool decode_plain(struct insn *insn, const u8 *bytes, u32 count, u32 mode
 }
 
 /* Apart, so that the plain ones do not pay for its registers. */
-static __attribute__((noinline)) int decode_any(struct insn *insn, const u8 *bytes, u32 count,
-						u32 mode)
+static noinline int decode_any(struct insn *insn, const u8 *bytes, u32 count, u32 mode)
 {
 	struct cursor c = {bytes, 0, MIN(count, sizeof(insn->bytes))};
 	int error;

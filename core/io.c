@@ -9,7 +9,6 @@
 #include "lib/string.h"
 #include "mm/guest_walk.h"
 
-#define noinline     __attribute__((noinline))
 #define DEVICE_BYTES 64 /* of a string, to or from a device, in one exit */
 
 static u64 mask_of(u32 size)

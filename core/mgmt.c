@@ -14,8 +14,6 @@
 #include "mm/frames.h"
 #include "mm/phys.h"
 
-#define noinline __attribute__((noinline))
-
 #define PM1_SLEEP_TYPE(value) ((value) >> 10 & 7)
 #define PM1_SLEEP_ENABLE      BIT(13)
 #define PM1_WAKE_STATUS	      BIT(15) /* of the event block's first register */

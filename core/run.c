@@ -22,8 +22,7 @@
 #include "core/xstate.h"
 #include "lib/string.h"
 
-#define noinline __attribute__((noinline))
-#define RETRIES	 8 /* requests that may keep coming between two entries */
+#define RETRIES 8 /* requests that may keep coming between two entries */
 
 /* KVM's paravirtual hypercalls. */
 #define HYPERCALL_LENGTH   3

@@ -14,7 +14,6 @@
 #include "lib/string.h"
 #include "mm/phys.h"
 
-#define noinline __attribute__((noinline))
 #define CARRIED                                                                                    \
 	(XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_OPMASK | XCR0_ZMM_HI256 | XCR0_HI16_ZMM | XCR0_PKRU)
 /* CPUID 8000_0008 EBX: IBRS, STIBP or SSBD; each has a bit of SPEC_CTRL, some have no IBRS. */

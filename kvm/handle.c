@@ -8,7 +8,6 @@
 #define SLOT_SHIFT	 8
 #define SLOT_MASK	 0xffffu
 #define GENERATION_SHIFT 24
-#define noinline	 __attribute__((noinline))
 
 _Static_assert(HANDLE_VMS <= SLOT_MASK, "slot numbers fit");
 _Static_assert(VM_VCPUS < KEEL_HANDLE_VCPU, "vCPU indexes fit");

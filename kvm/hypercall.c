@@ -5,8 +5,6 @@
 #include "core/mgmt.h"
 #include "lib/string.h"
 
-#define noinline __attribute__((noinline))
-
 _Static_assert(KEEL_CALL == MGMT_HYPERCALL, "core/ filters on the same number");
 
 /* The copies of arguments and results, one page a CPU: too big for root's stack. */

@@ -15,7 +15,6 @@
 #include "lib/string.h"
 #include "mm/phys.h"
 
-#define noinline	     __attribute__((noinline))
 #define READ_ONCE(x)	     (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
 

@@ -36,6 +36,7 @@ typedef int64_t s64;
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+#define noinline       __attribute__((noinline))
 #define packed	       __attribute__((packed))
 #define aligned(n)     __attribute__((aligned(n)))
 #define printf_like(f) __attribute__((format(printf, f, (f) + 1)))

@@ -7,8 +7,6 @@
 #include "arch-x86/virt.h"
 #include "svm/vmcb.h"
 
-#define noinline __attribute__((noinline))
-
 /*
  * virt_vcpu.dirty: the low bits are those of the VMCB clean field, set when a field of the group
  * was written; above them:

@@ -53,15 +53,9 @@ static void take_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
 	struct virt_vcpu *owner = cpu->dr_owner;
 
 	if (owner) {
-		owner->dr[0] = read_dr0();
-		owner->dr[1] = read_dr1();
-		owner->dr[2] = read_dr2();
-		owner->dr[3] = read_dr3();
+		read_breakpoints(owner->dr);
 	}
-	write_dr0(v->dr[0]);
-	write_dr1(v->dr[1]);
-	write_dr2(v->dr[2]);
-	write_dr3(v->dr[3]);
+	write_breakpoints(v->dr);
 	if (v->vm->kind == VIRT_CHILD)
 		hide_masks(cpu);
 	cpu->dr_owner = v;
@@ -69,10 +63,7 @@ static void take_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
 
 static void drop_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
 {
-	v->dr[0] = read_dr0();
-	v->dr[1] = read_dr1();
-	v->dr[2] = read_dr2();
-	v->dr[3] = read_dr3();
+	read_breakpoints(v->dr);
 	show_masks(cpu);
 	cpu->dr_owner = NULL;
 }

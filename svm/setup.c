@@ -26,7 +26,6 @@ enum svm_feature_bits {
 
 #define MSRPM_PAGES  2
 #define IOPM_PAGES   3
-#define PAT_RESET    0x0007040600070406ull
 #define PAUSE_COUNT  3000 /* PAUSEs in a row, each within the threshold, before an exit */
 #define PAUSE_CYCLES 128
 

@@ -5,8 +5,6 @@
 #include "arch-x86/regs.h"
 #include "vmx/internal.h"
 
-#define noinline __attribute__((noinline))
-
 enum policy {
 	NEVER,
 	ALWAYS,

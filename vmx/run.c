@@ -11,8 +11,6 @@
 #include "mm/phys.h"
 #include "vmx/internal.h"
 
-#define unlikely(x) __builtin_expect(!!(x), 0)
-
 #define TIMER_MAX	 0xffffffffull
 #define LOG_LAST	 511
 #define MISC_TIMER_SHIFT MASK(4, 0) /* of IA32_VMX_MISC */
@@ -54,26 +52,17 @@ static void take_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
 	struct virt_vcpu *owner = cpu->dr_owner;
 
 	if (owner) {
-		owner->dr[0] = read_dr0();
-		owner->dr[1] = read_dr1();
-		owner->dr[2] = read_dr2();
-		owner->dr[3] = read_dr3();
+		read_breakpoints(owner->dr);
 		vmx_of(owner)->dr6 = read_dr6();
 	}
-	write_dr0(v->dr[0]);
-	write_dr1(v->dr[1]);
-	write_dr2(v->dr[2]);
-	write_dr3(v->dr[3]);
+	write_breakpoints(v->dr);
 	write_dr6(vmx_of(v)->dr6);
 	cpu->dr_owner = v;
 }
 
 static void drop_debug_registers(struct virt_vcpu *v, struct cpu *cpu)
 {
-	v->dr[0] = read_dr0();
-	v->dr[1] = read_dr1();
-	v->dr[2] = read_dr2();
-	v->dr[3] = read_dr3();
+	read_breakpoints(v->dr);
 	vmx_of(v)->dr6 = read_dr6();
 	cpu->dr_owner = NULL;
 }
@@ -177,7 +166,7 @@ static void prepare_log(struct virt_vcpu *v)
 }
 
 /* The index counts down from LOG_LAST; 0xffff: the log is full. */
-static __attribute__((noinline)) void read_log(struct virt_vcpu *v)
+static noinline void read_log(struct virt_vcpu *v)
 {
 	u16 index = vmread(VMCS_GUEST_PML_INDEX), count = LOG_LAST - index;
 
@@ -232,8 +221,7 @@ static void nmi_first(struct virt_vcpu *v, struct vm_exit *e)
 	}
 }
 
-static __attribute__((noinline)) void not_entered(struct virt_vcpu *v, struct vm_exit *e,
-						  u32 result)
+static noinline void not_entered(struct virt_vcpu *v, struct vm_exit *e, u32 result)
 {
 	e->head = 0;
 	e->info1 = 0;

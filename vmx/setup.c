@@ -25,7 +25,6 @@
 #define MSR_MAP_WRITE 0x800 /* bytes: the half for WRMSR */
 #define MSR_MAP_HIGH  0x400 /* bytes: MSRs from C000_0000 in each half */
 #define IO_MAP_PAGES  2
-#define PAT_RESET     0x0007040600070406ull
 #define PLE_GAP	      128  /* TSC ticks between two PAUSEs of one loop */
 #define PLE_WINDOW    4096 /* TSC ticks in it before an exit */
 #define VPIDS	      0x10000u

@@ -21,7 +21,6 @@
 #include "svm/svm.h"
 #include "vmx/vmx.h"
 
-#define PAT_RESET	0x0007040600070406ull /* entry 3 is uncached: PCD and PWT */
 #define BARRIER_SECONDS 10
 #define CPUID_X2APIC	BIT(21) /* leaf 1, ECX */
 #define CPUID_XSAVE	BIT(26)

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define noinline    __attribute__((noinline))
 #define VM_COUNT    32
 #define VCPU_COUNT  64
 #define GROW_PAGES  512ull /* 2 MiB: Keel splits no large page then */

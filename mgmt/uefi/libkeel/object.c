@@ -144,7 +144,7 @@ int stat(const char *path, struct stat *s)
 	return result;
 }
 
-static __attribute__((noinline)) int general_ioctl(int fd, unsigned long request, u64 arg)
+static noinline int general_ioctl(int fd, unsigned long request, u64 arg)
 {
 	struct object *o = object_get(fd);
 	int result;
