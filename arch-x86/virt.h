@@ -365,10 +365,10 @@ struct virt_ops {
 	 */
 	bool nmi_taken;
 	/*
-	 * Can this CPU run Keel? 0, or -errno with one sentence in why[] that names what is missing
-	 * and what to do. Safe on firmware's page tables.
+	 * Can this CPU run Keel? NULL, or a sentence that names what is missing and what to do.
+	 * Safe on firmware's page tables.
 	 */
-	int (*probe)(u64 *features, char *why, size_t size);
+	const char *(*probe)(u64 *features);
 	/* Root mode on or off on this CPU; host_area: one page per CPU. 0 or -errno. */
 	int (*cpu_on)(struct cpu *cpu, hpa_t host_area);
 	void (*cpu_off)(struct cpu *cpu);

@@ -48,7 +48,7 @@ struct svm_cpu_features {
 extern struct svm_cpu_features svm_features;
 
 /* setup.c */
-int svm_probe(u64 *features, char *why, size_t size);
+const char *svm_probe(u64 *features);
 int svm_cpu_on(struct cpu *cpu, hpa_t host_area);
 void svm_cpu_off(struct cpu *cpu);
 int svm_vm_init(struct virt_vm *vm, struct pool *pool);

@@ -98,19 +98,14 @@ static void read_features(u64 *features)
 	svm_features.physical_bits = cpuid(0x80000008, 0).eax & 0xff;
 }
 
-int svm_probe(u64 *features, char *why, size_t size)
+const char *svm_probe(u64 *features)
 {
-	const char *words = missing();
+	const char *why = missing();
 
-	if (words) {
-		size_t length = MIN(strlen(words), size - 1);
-
-		memcpy(why, words, length);
-		why[length] = 0;
-		return -ENODEV;
-	}
+	if (why)
+		return why;
 	read_features(features);
-	return 0;
+	return NULL;
 }
 
 int svm_cpu_on(struct cpu *cpu, hpa_t host_area)

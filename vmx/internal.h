@@ -101,7 +101,7 @@ extern const struct vmx_words vmx_required; /* controls without which Keel canno
 /* The controls of a vCPU of that kind at its start, with what the processor demands. */
 void vmx_choose_controls(enum virt_kind kind, u64 features, struct vmx_words *chosen,
 			 u32 *exceptions);
-int vmx_probe(u64 *features, char *why, size_t size);
+const char *vmx_probe(u64 *features);
 int vmx_cpu_on(struct cpu *cpu, hpa_t host_area);
 void vmx_cpu_off(struct cpu *cpu);
 int vmx_vm_init(struct virt_vm *vm, struct pool *pool);

@@ -193,20 +193,15 @@ static bool needs_rsb_fill(void)
 	return !(edx & BIT(29)) || !(rdmsr(MSR_ARCH_CAPABILITIES) & BIT(1));
 }
 
-int vmx_probe(u64 *features, char *why, size_t size)
+const char *vmx_probe(u64 *features)
 {
-	const char *words = missing();
+	const char *why = missing();
 
-	if (words) {
-		size_t length = MIN(strlen(words), size - 1);
-
-		memcpy(why, words, length);
-		why[length] = 0;
-		return -ENODEV;
-	}
+	if (why)
+		return why;
 	read_features(features);
 	vmx_features.rsb_fill = needs_rsb_fill();
-	return 0;
+	return NULL;
 }
 
 int vmx_cpu_on(struct cpu *cpu, hpa_t host_area)

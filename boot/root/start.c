@@ -84,15 +84,20 @@ static void aim_direct_calls(const struct virt_ops *backend)
 /* Sets `virt`, and fills info->why where it fails. 0 or -errno. */
 static int probe(struct boot_info *info, u64 *features)
 {
-	static const char neither[] = "the processor is neither Intel's nor AMD's nor Hygon's";
+	const char *why = "the processor is neither Intel's nor AMD's nor Hygon's";
 	const struct virt_ops *backend = find_backend();
+	size_t length;
 
-	if (!backend) {
-		memcpy(info->why, neither, sizeof(neither));
-		return -ENODEV;
+	if (backend) {
+		virt = backend;
+		why = backend->probe(features);
 	}
-	virt = backend;
-	return virt->probe(features, info->why, sizeof(info->why));
+	if (!why)
+		return 0;
+	length = MIN(strlen(why), sizeof(info->why) - 1);
+	memcpy(info->why, why, length);
+	info->why[length] = 0;
+	return -ENODEV;
 }
 
 /* What root wants of the control registers, whatever the firmware had; the guest keeps its own. */
@@ -211,15 +216,13 @@ static int init_once(struct boot_info *info)
 }
 
 /* A feature that only some CPUs have would be used where it is missing. */
-static int check_same_features(struct boot_info *info)
+static int check_same_features(void)
 {
-	char why[sizeof(info->why)];
 	u64 features;
-	int error = virt->probe(&features, why, sizeof(why));
 
-	if (!error && (features & virt_features) != virt_features)
-		error = -ENODEV;
-	return error;
+	if (virt->probe(&features) || (features & virt_features) != virt_features)
+		return -ENODEV;
+	return 0;
 }
 
 static void fault_on_purpose(const struct boot_info *info, struct cpu *cpu)
@@ -239,7 +242,7 @@ static int launch_cpu(struct boot_info *info, struct cpu *cpu, struct boot_cpu_s
 	int error = init_once(info);
 
 	if (!error)
-		error = check_same_features(info);
+		error = check_same_features();
 	if (error)
 		return error;
 	fault_on_purpose(info, cpu);

@@ -288,10 +288,10 @@ void fake_guest_write(struct virt_vcpu *v, gpa_t gpa, const void *in, u64 length
 
 /* ---- the operations -------------------------------------------------------------------------- */
 
-static int fake_probe(u64 *features, char *why, size_t size)
+static const char *fake_probe(u64 *features)
 {
 	*features = virt_features;
-	return 0;
+	return NULL;
 }
 
 static int fake_cpu_on(struct cpu *cpu, hpa_t host_area)
