@@ -13,7 +13,7 @@ enum policy {
 	ASKED, /* core/ switches it (enum virt_intercept), or setup.c by feature */
 };
 
-struct exit_code {
+struct exit_row {
 	const char *name;
 	u8 reason; /* enum exit_reason: who answers; EXIT_UNKNOWN: nobody, it cannot come */
 	u8 management, child; /* enum policy */
@@ -57,7 +57,7 @@ enum exit_slot {
  * APM vol. 2, appendix "SVM Intercept Exit Codes". #AC and #DB are intercepted in children since
  * their delivery can raise them again for ever inside the processor's microcode.
  */
-static const struct exit_code exit_codes[SLOT_COUNT] = {
+static const struct exit_row exit_rows[SLOT_COUNT] = {
 	CR_ROWS(SVM_CR_READ, "READ", EXIT_CR_READ, NEVER),
 	[SVM_CR_READ + 4] = {"CR4_READ", EXIT_CR_READ, NEVER, ASKED},
 	CR_ROWS(SVM_CR_WRITE, "WRITE", EXIT_CR_WRITE, ASKED),
@@ -164,32 +164,32 @@ static const struct exit_code exit_codes[SLOT_COUNT] = {
 	[SLOT_INVALID_PMC] = {"INVALID_PMC", EXIT_INVALID},
 };
 
-static const struct exit_code *find_code(u64 code)
+static const struct exit_row *find_row(u64 code)
 {
 	if (code < SLOT_DENSE)
-		return &exit_codes[code];
+		return &exit_rows[code];
 	if (code - SVM_NPF < 4)
-		return &exit_codes[SLOT_NPF + code - SVM_NPF];
+		return &exit_rows[SLOT_NPF + code - SVM_NPF];
 	if (code == SVM_EXIT_UNUSED)
-		return &exit_codes[SLOT_UNUSED];
+		return &exit_rows[SLOT_UNUSED];
 	/* Some processors sign-extend only to 32 bits; compare the low half. */
 	if ((u32)~code < 4)
-		return &exit_codes[SLOT_INVALID + (u32)~code];
+		return &exit_rows[SLOT_INVALID + (u32)~code];
 	return NULL;
 }
 
 const char *svm_exit_name(u64 code)
 {
-	const struct exit_code *entry = find_code(code);
+	const struct exit_row *row = find_row(code);
 
-	return entry ? entry->name : "not in the manual's table";
+	return row ? row->name : "not in the manual's table";
 }
 
 void svm_static_intercepts(enum virt_kind kind, u32 words[INTERCEPT_WORDS])
 {
 	for (u32 code = 0; code < SLOT_DENSE; code++) {
-		const struct exit_code *entry = &exit_codes[code];
-		u8 policy = kind == VIRT_CHILD ? entry->child : entry->management;
+		const struct exit_row *row = &exit_rows[code];
+		u8 policy = kind == VIRT_CHILD ? row->child : row->management;
 
 		if (policy == ALWAYS)
 			words[code / 32] |= BIT(code % 32);
@@ -199,6 +199,33 @@ void svm_static_intercepts(enum virt_kind kind, u32 words[INTERCEPT_WORDS])
 /* Exits that are told by their code alone. */
 #define PLAIN_REASONS                                                                              \
 	(BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_INTR) | BIT(EXIT_NMI) | BIT(EXIT_PAUSE))
+
+static void decode_exception(const struct vmcb *vmcb, struct vm_exit *e)
+{
+	u8 vector = vmcb->exit_code - SVM_EXCEPTION;
+
+	e->exception.vector = vector;
+	e->exception.has_error = VECTORS_WITH_ERROR >> vector & 1;
+	e->exception.error = e->exception.has_error ? vmcb->exit_info1 : 0;
+	e->exception.payload = 0;
+	if (vector == VECTOR_PF)
+		e->exception.payload = vmcb->exit_info2;
+	if (vector == VECTOR_DB) /* DR6 in the VMCB has the new bits already */
+		e->exception.payload = vmcb->dr6 ^ DR6_INIT;
+}
+
+static void decode_task_switch(const struct vmcb *vmcb, struct vm_exit *e)
+{
+	e->task_switch.selector = vmcb->exit_info1;
+	e->task_switch.has_error = vmcb->exit_info2 & TASK_SWITCH_ERROR;
+	e->task_switch.error = vmcb->exit_info2;
+	if (vmcb->exit_info2 & TASK_SWITCH_IRET)
+		e->task_switch.source = 1;
+	else if (vmcb->exit_info2 & TASK_SWITCH_JMP)
+		e->task_switch.source = 2;
+	else
+		e->task_switch.source = vmcb->exit_int_info & VMCB_EVENT_VALID ? 3 : 0;
+}
 
 static noinline void decode_string_io(const struct virt_vcpu *v, u64 info, struct vm_exit *e)
 {
@@ -224,6 +251,20 @@ static inline void decode_io(const struct virt_vcpu *v, struct vm_exit *e)
 		decode_string_io(v, info, e);
 }
 
+/* What CS:RIP and its translation depend on, for those that need the instruction itself. */
+static void decode_code(const struct vmcb *vmcb, struct vm_exit *e)
+{
+	struct virt_code *code = &e->code;
+
+	code->cs_base = vmcb->cs.base;
+	code->cs_attr = vmcb->cs.attr;
+	code->cr0 = vmcb->cr0;
+	code->cr3 = vmcb->cr3;
+	code->efer = vmcb->efer;
+	code->cpl = vmcb->cpl;
+	e->code_known = true;
+}
+
 static void decode_slat(const struct virt_vcpu *v, struct vm_exit *e)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
@@ -245,20 +286,6 @@ static void decode_slat(const struct virt_vcpu *v, struct vm_exit *e)
 	}
 }
 
-static void decode_exception(const struct vmcb *vmcb, struct vm_exit *e)
-{
-	u8 vector = vmcb->exit_code - SVM_EXCEPTION;
-
-	e->exception.vector = vector;
-	e->exception.has_error = VECTORS_WITH_ERROR >> vector & 1;
-	e->exception.error = e->exception.has_error ? vmcb->exit_info1 : 0;
-	e->exception.payload = 0;
-	if (vector == VECTOR_PF)
-		e->exception.payload = vmcb->exit_info2;
-	if (vector == VECTOR_DB) /* DR6 in the VMCB has the new bits already */
-		e->exception.payload = vmcb->dr6 ^ DR6_INIT;
-}
-
 static void decode_mov(const struct virt_vcpu *v, struct vm_exit *e)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
@@ -274,19 +301,6 @@ static void decode_mov(const struct virt_vcpu *v, struct vm_exit *e)
 		e->reason = EXIT_CR_OTHER;
 }
 
-static void decode_task_switch(const struct vmcb *vmcb, struct vm_exit *e)
-{
-	e->task_switch.selector = vmcb->exit_info1;
-	e->task_switch.has_error = vmcb->exit_info2 & TASK_SWITCH_ERROR;
-	e->task_switch.error = vmcb->exit_info2;
-	if (vmcb->exit_info2 & TASK_SWITCH_IRET)
-		e->task_switch.source = 1;
-	else if (vmcb->exit_info2 & TASK_SWITCH_JMP)
-		e->task_switch.source = 2;
-	else
-		e->task_switch.source = vmcb->exit_int_info & VMCB_EVENT_VALID ? 3 : 0;
-}
-
 static void decode_invlpg(const struct virt_vcpu *v, struct vm_exit *e)
 {
 	e->invlpg.gva_valid = v->features & VIRT_DECODE_ASSISTS;
@@ -299,6 +313,15 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e)
 	const struct vmcb *vmcb = vmcb_of(v);
 
 	switch (e->reason) {
+	case EXIT_NMI_WINDOW:
+		svm_nmi_iret(v, e);
+		break;
+	case EXIT_EXCEPTION:
+		decode_exception(vmcb, e);
+		break;
+	case EXIT_TASK_SWITCH:
+		decode_task_switch(vmcb, e);
+		break;
 	case EXIT_RDMSR:
 		if (vmcb->exit_info1 & 1)
 			e->reason = EXIT_WRMSR;
@@ -306,42 +329,19 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e)
 	case EXIT_SLAT:
 		decode_slat(v, e);
 		break;
-	case EXIT_EXCEPTION:
-		decode_exception(vmcb, e);
-		break;
 	case EXIT_CR_READ:
 	case EXIT_CR_WRITE:
 	case EXIT_DR_READ:
 	case EXIT_DR_WRITE:
 		decode_mov(v, e);
 		break;
-	case EXIT_TASK_SWITCH:
-		decode_task_switch(vmcb, e);
-		break;
 	case EXIT_INVLPG:
 		decode_invlpg(v, e);
-		break;
-	case EXIT_NMI_WINDOW:
-		svm_nmi_iret(v, e);
 		break;
 	case EXIT_INVALID: /* what the processor kept of it is not said */
 		v->dirty |= CLEAN_ALL;
 		break;
 	}
-}
-
-/* What CS:RIP and its translation depend on, for those that need the instruction itself. */
-static void decode_code(const struct vmcb *vmcb, struct vm_exit *e)
-{
-	struct virt_code *code = &e->code;
-
-	code->cs_base = vmcb->cs.base;
-	code->cs_attr = vmcb->cs.attr;
-	code->cr0 = vmcb->cr0;
-	code->cr3 = vmcb->cr3;
-	code->efer = vmcb->efer;
-	code->cpl = vmcb->cpl;
-	e->code_known = true;
 }
 
 /* What every instruction's exit has, and then what only some reasons have. */
@@ -364,8 +364,8 @@ void svm_decode(struct virt_vcpu *v, struct vm_exit *e)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
 	u64 code = vmcb->exit_code, rflags = vmcb->rflags;
-	const struct exit_code *entry = find_code(code);
-	u32 reason = entry ? entry->reason : EXIT_UNKNOWN;
+	const struct exit_row *row = find_row(code);
+	u32 reason = row ? row->reason : EXIT_UNKNOWN;
 
 	v->rflags = rflags;
 	v->cr8 = vmcb->int_control & V_TPR & 15;

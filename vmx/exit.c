@@ -258,28 +258,6 @@ static void decode_task_switch(struct vm_exit *e)
 	e->insn_len = vmread(VMCS_EXIT_INSN_LEN);
 }
 
-static void decode_cr(struct vm_exit *e)
-{
-	u32 type = e->info1 & CR_TYPE;
-
-	if (type > CR_MOV_FROM) {
-		e->reason = EXIT_CR_OTHER; /* CLTS, LMSW */
-		return;
-	}
-	e->reason = type == CR_MOV_TO ? EXIT_CR_WRITE : EXIT_CR_READ;
-	e->mov.nr = e->info1 & CR_NUMBER;
-	e->mov.gpr = (e->info1 & MOV_GPR) >> MOV_GPR_SHIFT;
-	e->mov.gpr_known = true;
-}
-
-static void decode_dr(struct vm_exit *e)
-{
-	e->reason = e->info1 & DR_MOV_FROM ? EXIT_DR_READ : EXIT_DR_WRITE;
-	e->mov.nr = e->info1 & DR_NUMBER;
-	e->mov.gpr = (e->info1 & MOV_GPR) >> MOV_GPR_SHIFT;
-	e->mov.gpr_known = true;
-}
-
 static void decode_io(struct vm_exit *e)
 {
 	u32 info;
@@ -332,6 +310,28 @@ static void decode_slat(struct virt_vcpu *v, struct vm_exit *e, bool delivering)
 	decode_code(e);
 }
 
+static void decode_cr(struct vm_exit *e)
+{
+	u32 type = e->info1 & CR_TYPE;
+
+	if (type > CR_MOV_FROM) {
+		e->reason = EXIT_CR_OTHER; /* CLTS, LMSW */
+		return;
+	}
+	e->reason = type == CR_MOV_TO ? EXIT_CR_WRITE : EXIT_CR_READ;
+	e->mov.nr = e->info1 & CR_NUMBER;
+	e->mov.gpr = (e->info1 & MOV_GPR) >> MOV_GPR_SHIFT;
+	e->mov.gpr_known = true;
+}
+
+static void decode_dr(struct vm_exit *e)
+{
+	e->reason = e->info1 & DR_MOV_FROM ? EXIT_DR_READ : EXIT_DR_WRITE;
+	e->mov.nr = e->info1 & DR_NUMBER;
+	e->mov.gpr = (e->info1 & MOV_GPR) >> MOV_GPR_SHIFT;
+	e->mov.gpr_known = true;
+}
+
 /* What only some reasons have. */
 static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e, bool delivering)
 {
@@ -342,24 +342,24 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e, bool
 	case EXIT_TASK_SWITCH:
 		decode_task_switch(e);
 		break;
-	case EXIT_CR_WRITE:
-		decode_cr(e);
-		break;
-	case EXIT_DR_WRITE:
-		decode_dr(e);
-		break;
 	case EXIT_IO:
 		decode_io(e);
-		break;
-	case EXIT_INVLPG:
-		e->invlpg.gva = e->info1;
-		e->invlpg.gva_valid = true;
 		break;
 	case EXIT_SLAT:
 		decode_slat(v, e, delivering);
 		break;
 	case EXIT_SLAT_MISCONFIG:
 		e->info1 = vmread(VMCS_GUEST_PHYSICAL); /* there is no qualification */
+		break;
+	case EXIT_CR_WRITE:
+		decode_cr(e);
+		break;
+	case EXIT_DR_WRITE:
+		decode_dr(e);
+		break;
+	case EXIT_INVLPG:
+		e->invlpg.gva = e->info1;
+		e->invlpg.gva_valid = true;
 		break;
 	case EXIT_PML_FULL:
 		if (e->info1 & INTR_NMI_UNBLOCKED && !delivering)
