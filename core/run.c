@@ -337,10 +337,13 @@ static noinline int exit_insn(struct vcpu *vcpu, const struct vm_exit *e, u32 le
 				  length);
 	case EXIT_HYPERCALL:
 		return exit_hypercall(vcpu, length);
+	case EXIT_PAUSE: /* many of them: what it waits for may need this CPU */
+		run_skip(vcpu, length);
+		return RUN_SPINS;
 	default:
 		/*
-		 * PAUSE; MONITOR and MWAIT, which are not offered and do nothing, as in KVM; INVD
-		 * and WBINVD: the guest's memory is coherent, and the caches are not its own.
+		 * MONITOR and MWAIT, which are not offered and do nothing, as in KVM; INVD and
+		 * WBINVD: the guest's memory is coherent, and the caches are not its own.
 		 */
 		break;
 	}

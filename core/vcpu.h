@@ -240,6 +240,7 @@ static inline void vcpu_release(struct vcpu *vcpu)
 enum run_outcome {
 	RUN_USER,	 /* vcpu->exit is filled: to the VMM */
 	RUN_INTERRUPTED, /* a host interrupt or a kick: take it, then run again */
+	RUN_SPINS,	 /* it waits for something in a loop: let others run, then run again */
 	RUN_FAULT,	 /* exit.memory: a guest frame needs a page */
 	RUN_HALTED,	 /* nothing to run until an event or vcpu->v.deadline */
 	RUN_ARM,	 /* vcpu->v.deadline is earlier than the caller's timer */

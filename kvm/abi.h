@@ -97,6 +97,7 @@ enum keel_outcome {		      /* of KEEL_RUN */
 		    KEEL_EINTR,	 /* kvm_run.immediate_exit or KEEL_RUN_IMMEDIATE: -EINTR to the VMM
 				  */
 		    KEEL_EAGAIN, /* left wait-for-SIPI: -EAGAIN to the VMM */
+		    KEEL_SPINS,	 /* the guest waits in a loop: let another thread run, run again */
 };
 
 struct keel_info {

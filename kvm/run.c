@@ -154,6 +154,8 @@ static noinline s64 other_outcome(struct vcpu *vcpu, u64 *gpr, enum run_outcome 
 	switch (ended) {
 	case RUN_INTERRUPTED:
 		return KEEL_INTERRUPTED;
+	case RUN_SPINS:
+		return KEEL_SPINS;
 	case RUN_FAULT:
 		gpr[GPR_RDX] = vcpu->exit.memory.gpa.v;
 		gpr[GPR_R8] =

@@ -105,6 +105,9 @@ static int outcome(struct keel_vcpu *vcpu, const struct keel_result *r)
 	case KEEL_SIGNAL:
 	case -EBUSY: /* KVM_CREATE_PIT2 */
 		return 1;
+	case KEEL_SPINS:
+		yield();
+		return 1;
 	case KEEL_ARM:
 		timer_set(vcpu, r->second);
 		return 1;

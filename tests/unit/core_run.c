@@ -264,8 +264,7 @@ static void unlisted_exits_are_internal_errors(void **state)
 
 static void simple_instructions_are_skipped(void **state)
 {
-	static const u8 reasons[] = {EXIT_PAUSE, EXIT_MWAIT,  EXIT_MONITOR,
-				     EXIT_INVD,	 EXIT_WBINVD, EXIT_INVLPG};
+	static const u8 reasons[] = {EXIT_MWAIT, EXIT_MONITOR, EXIT_INVD, EXIT_WBINVD, EXIT_INVLPG};
 
 	for (u32 i = 0; i < ARRAY_SIZE(reasons); i++) {
 		vcpu->v.rip = CODE;
@@ -277,6 +276,19 @@ static void simple_instructions_are_skipped(void **state)
 		assert_int_equal(reg(VREG_RFLAGS), RFLAGS_ONE);
 	}
 	assert_int_equal(events_delivered(), 0);
+}
+
+static void a_guest_that_spins_lets_others_run(void **state)
+{
+	u32 entries = fake_vcpu(&vcpu->v)->entries;
+
+	push(EXIT_PAUSE, 2);
+	assert_int_equal(run(), RUN_SPINS);
+	assert_int_equal(fake_vcpu(&vcpu->v)->entries, entries + 1);
+	assert_int_equal(vcpu->v.rip, CODE + 2);
+	push(EXIT_HLT, 1);
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->v.rip, CODE + 3);
 }
 
 static void the_time_stamp_counter(void **state)
@@ -436,10 +448,10 @@ static void rip_wraps_as_the_mode_demands(void **state)
 static void each_skip_at_the_edge_of_the_hole(void **state)
 {
 	static const u16 reasons[] = {
-		EXIT_CPUID,   EXIT_RDMSR,    EXIT_WRMSR,   EXIT_RDTSC,	  EXIT_RDTSCP,
-		EXIT_PAUSE,   EXIT_MWAIT,    EXIT_MONITOR, EXIT_INVD,	  EXIT_WBINVD,
-		EXIT_INVLPG,  EXIT_XSETBV,   EXIT_CR_READ, EXIT_CR_WRITE, EXIT_HYPERCALL,
-		EXIT_DR_READ, EXIT_DR_WRITE,
+		EXIT_CPUID,    EXIT_RDMSR,     EXIT_WRMSR,   EXIT_RDTSC,
+		EXIT_RDTSCP,   EXIT_MWAIT,     EXIT_MONITOR, EXIT_INVD,
+		EXIT_WBINVD,   EXIT_INVLPG,    EXIT_XSETBV,  EXIT_CR_READ,
+		EXIT_CR_WRITE, EXIT_HYPERCALL, EXIT_DR_READ, EXIT_DR_WRITE,
 	};
 	const u64 hole = 0x800000000000;
 	struct vm_exit e = {.insn_len = 3, .mov = {.nr = 3, .gpr = GPR_RBX, .gpr_known = true}};
@@ -456,6 +468,10 @@ static void each_skip_at_the_edge_of_the_hole(void **state)
 		run_exit(e);
 		assert_int_equal(vcpu->v.rip, hole);
 	}
+	vcpu->v.rip = hole - 2;
+	push(EXIT_PAUSE, 2);
+	assert_int_equal(run(), RUN_SPINS);
+	assert_int_equal(vcpu->v.rip, hole);
 	vcpu->v.rip = hole - 1;
 	push(EXIT_HLT, 1);
 	assert_int_equal(run(), RUN_USER);
@@ -1167,6 +1183,7 @@ int main(void)
 		cmocka_unit_test_setup(a_bad_entry_is_told_and_dumped, setup),
 		cmocka_unit_test_setup(unlisted_exits_are_internal_errors, setup),
 		cmocka_unit_test_setup(simple_instructions_are_skipped, setup),
+		cmocka_unit_test_setup(a_guest_that_spins_lets_others_run, setup),
 		cmocka_unit_test_setup(the_time_stamp_counter, setup),
 		cmocka_unit_test_setup(forbidden_instructions_fault, setup),
 		cmocka_unit_test_setup(hypercalls, setup),

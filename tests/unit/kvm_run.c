@@ -416,6 +416,16 @@ static void test_interrupted_by_the_host(void **state)
 	assert_int_equal(run->exit_reason, 77);
 }
 
+static void test_spins(void **state)
+{
+	run->exit_reason = 77;
+	push((struct vm_exit){.reason = EXIT_PAUSE, .insn_len = 2});
+	assert_int_equal(keel_run(0), KEEL_SPINS);
+	assert_int_equal(run->exit_reason, 77);
+	push_hlt();
+	assert_int_equal(keel_run(0), KEEL_USER);
+}
+
 static void test_kick(void **state)
 {
 	assert_int_equal(call(handle, KEEL_KICK, 0, 0, 0), 0);
@@ -563,6 +573,7 @@ int main(void)
 		cmocka_unit_test_setup(test_halted_with_irqchip, start_irqchip),
 		cmocka_unit_test_setup(test_ap_waits_for_sipi, start_ap),
 		cmocka_unit_test_setup(test_interrupted_by_the_host, start),
+		cmocka_unit_test_setup(test_spins, start),
 		cmocka_unit_test_setup(test_kick, start),
 		cmocka_unit_test_setup(test_timer_of_the_caller, start),
 		cmocka_unit_test_setup(test_low_memory, start),

@@ -580,6 +580,7 @@ static int outcome(struct vcpu *v, struct keel_thread *me, const struct hypercal
 	case -EAGAIN:
 		return -EAGAIN;
 	case -EBUSY:
+	case KEEL_SPINS:
 		keel_yield();
 		return 1;
 	default:
