@@ -90,15 +90,6 @@ void svm_take_nmi(struct cpu *cpu, bool sleep);
 void svm_save_extra(struct virt_vcpu *v);
 
 /* dump.c */
-void svm_dump(struct virt_vcpu *v);
-/* The manual's rules for an entry that the VMCB breaks. */
-void svm_broken_rules(const struct vmcb *vmcb, struct rules *r);
-/* check=entry: clean-bit groups that are not dirty but differ from the VMCB after its last exit. */
-u32 svm_wrongly_clean(struct virt_vcpu *v);
-/* check=entry, before VMRUN: panics on a group marked clean that changed, logs broken rules. */
-void svm_check_before(struct virt_vcpu *v);
-/* check=entry, after the exit: remembers the VMCB. */
-void svm_check_after(struct virt_vcpu *v);
 struct svm_field {
 	u16 offset;
 	u8 size; /* bytes: at most 8 */
@@ -107,8 +98,17 @@ struct svm_field {
 };
 extern const struct svm_field svm_fields[]; /* without the segments; ends with {0} */
 #define SVM_SEGMENTS 10			    /* from vmcb.es on */
+void svm_dump(struct virt_vcpu *v);
 void svm_dump_field(const struct vmcb *vmcb, const struct svm_field *field);
 void svm_dump_segment(const struct vmcb *vmcb, u32 index);
+/* The manual's rules for an entry that the VMCB breaks. */
+void svm_broken_rules(const struct vmcb *vmcb, struct rules *r);
+/* check=entry: clean-bit groups that are not dirty but differ from the VMCB after its last exit. */
+u32 svm_wrongly_clean(struct virt_vcpu *v);
+/* check=entry, before VMRUN: panics on a group marked clean that changed, logs broken rules. */
+void svm_check_before(struct virt_vcpu *v);
+/* check=entry, after the exit: remembers the VMCB. */
+void svm_check_after(struct virt_vcpu *v);
 
 /* teach.c */
 extern const struct teach_script svm_script;

@@ -4,13 +4,7 @@
 #include "arch-x86/regs.h"
 #include "vmx/internal.h"
 
-/*
- * Without virtual NMIs an NMI that an entry injects blocks NMIs for the processor itself, until
- * root's IRET: the guest's has no effect on that (SDM vol. 3, "Changes to Instruction Behavior in
- * VMX Non-Root Operation"), and nothing tells of it. So root opens them at the next exit, for which
- * it asks as soon as the guest can take interrupts; and as in KVM NMIs count as blocked for the
- * guest until then, since handlers of NMIs keep interrupts off.
- */
+/* Without virtual NMIs: see vmx_inject_settle(). */
 static bool soft_nmis(const struct virt_vcpu *v)
 {
 	return !(v->features & VIRT_VIRTUAL_NMI);
@@ -28,46 +22,6 @@ static u32 windows(const struct virt_vcpu *v, u32 set)
 	if (!soft_nmis(v))
 		return set & INTERCEPT_NMI_WINDOW ? cpu | CPU_NMI_WINDOW : cpu;
 	return set & INTERCEPT_NMI_WINDOW || injects_nmi(vmx_of(v)) ? CPU_INTR_WINDOW : cpu;
-}
-
-void vmx_injected(struct virt_vcpu *v, const struct vm_exit *e)
-{
-	struct vmx_vcpu *x = vmx_of(v);
-	bool open = soft_nmis(v) && injects_nmi(x);
-	u32 state;
-
-	x->injected = false;
-	if (!open)
-		return;
-	x->nmi_masked = e->vectoring.type != EVENT_NMI;
-	state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
-	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state & ~(u32)BLOCKED_BY_NMI);
-	vmx_open_nmi();
-	vmx_intercept(v, v->intercept_set);
-}
-
-bool vmx_nmi_masked(struct virt_vcpu *v)
-{
-	u32 state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
-	bool shadow = state & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
-
-	if (!soft_nmis(v))
-		return state & BLOCKED_BY_NMI;
-	if (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF && !shadow)
-		vmx_of(v)->nmi_masked = false;
-	return vmx_of(v)->nmi_masked;
-}
-
-void vmx_mask_nmi(struct virt_vcpu *v, bool masked)
-{
-	u32 state;
-
-	if (soft_nmis(v)) {
-		vmx_of(v)->nmi_masked = masked;
-		return;
-	}
-	state = vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(u32)BLOCKED_BY_NMI;
-	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state | (masked ? BLOCKED_BY_NMI : 0));
 }
 
 void vmx_intercept(struct virt_vcpu *v, u32 set)
@@ -229,4 +183,51 @@ void vmx_debug_prepare(struct virt_vcpu *v)
 	pending = vmread(VMCS_GUEST_PENDING_DEBUG);
 	if ((pending & DR6_BS) != due)
 		vmwrite(VMCS_GUEST_PENDING_DEBUG, pending ^ DR6_BS);
+}
+
+/*
+ * Without virtual NMIs an NMI that an entry injects blocks NMIs for the processor itself, until
+ * root's IRET: the guest's has no effect on that (SDM vol. 3, "Changes to Instruction Behavior in
+ * VMX Non-Root Operation"), and nothing tells of it. So root opens them at the next exit, for which
+ * it asks as soon as the guest can take interrupts; and as in KVM NMIs count as blocked for the
+ * guest until then, since handlers of NMIs keep interrupts off.
+ */
+void vmx_inject_settle(struct virt_vcpu *v, const struct vm_exit *e)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	bool open = soft_nmis(v) && injects_nmi(x);
+	u32 state;
+
+	x->injected = false;
+	if (!open)
+		return;
+	x->nmi_masked = e->vectoring.type != EVENT_NMI;
+	state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state & ~(u32)BLOCKED_BY_NMI);
+	vmx_open_nmi();
+	vmx_intercept(v, v->intercept_set);
+}
+
+bool vmx_nmi_masked(struct virt_vcpu *v)
+{
+	u32 state = vmread(VMCS_GUEST_INTERRUPTIBILITY);
+	bool shadow = state & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
+
+	if (!soft_nmis(v))
+		return state & BLOCKED_BY_NMI;
+	if (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF && !shadow)
+		vmx_of(v)->nmi_masked = false;
+	return vmx_of(v)->nmi_masked;
+}
+
+void vmx_mask_nmi(struct virt_vcpu *v, bool masked)
+{
+	u32 state;
+
+	if (soft_nmis(v)) {
+		vmx_of(v)->nmi_masked = masked;
+		return;
+	}
+	state = vmread(VMCS_GUEST_INTERRUPTIBILITY) & ~(u32)BLOCKED_BY_NMI;
+	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state | (masked ? BLOCKED_BY_NMI : 0));
 }

@@ -130,7 +130,7 @@ void vmx_set_segment(struct virt_vcpu *v, enum seg seg, const struct segment *s)
 void vmx_inject(struct virt_vcpu *v, const struct virt_event *event);
 void vmx_intercept(struct virt_vcpu *v, u32 set);
 /* After an exit of an entry that injected: the event is delivered, or in *e again. */
-void vmx_injected(struct virt_vcpu *v, const struct vm_exit *e);
+void vmx_inject_settle(struct virt_vcpu *v, const struct vm_exit *e);
 /* NMI blocking: in the VMCS, or here without virtual NMIs. */
 bool vmx_nmi_masked(struct virt_vcpu *v);
 void vmx_mask_nmi(struct virt_vcpu *v, bool masked);

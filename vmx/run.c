@@ -304,7 +304,7 @@ void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 		return;
 	x->launched = true;
 	if (unlikely(x->injected))
-		vmx_injected(v, e);
+		vmx_inject_settle(v, e);
 }
 
 /* NMIs are open in root; one that waited has set CPU_ROOT_NMI by now. */
