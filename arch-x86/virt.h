@@ -304,7 +304,7 @@ struct virt_vcpu {
 			bool flush;	/* flush this vCPU's translations at the next entry */
 			/* Backend: NMI masking where hardware does not virtualise it, ... */
 			u8 nmi_state;
-			bool nmi_window, stepping;
+			bool nmi_window, intr_window, stepping;
 			bool once; /* ... and what the VMCB says for the next entry alone */
 		};
 	};

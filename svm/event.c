@@ -31,7 +31,7 @@ static void set_virq(struct virt_vcpu *v, u64 request)
 	u64 all = V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR | V_INTR_VECTOR;
 	u64 old = vmcb_of(v)->int_control;
 
-	if (old & V_IGNORE_TPR)
+	if (old & V_IGNORE_TPR && (old & all) != request)
 		write_cr8(read_cr8());
 	VMCB_SET(v, int_control, (old & ~all) | request, CLEAN_TPR);
 }
@@ -41,26 +41,36 @@ static u64 virq_request(u8 vector)
 	return V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR | (u64)vector << V_INTR_VECTOR_SHIFT;
 }
 
+/* The guest's next instruction still holds interrupts off. */
+static bool in_shadow(const struct virt_vcpu *v)
+{
+	const struct vmcb *vmcb = vmcb_of(v);
+
+	return vmcb->int_state & INT_STATE_SHADOW && vmcb->rflags & RFLAGS_IF &&
+	       !(vmcb->event_inject & VMCB_EVENT_VALID);
+}
+
 /*
  * What V_IRQ is for: the interrupt that waits in it; else the window. APM vol. 2, "Virtual
  * Interrupt Intercept": a pending virtual interrupt of the highest priority exits when the guest
  * could take it, and is not delivered. It can only do one thing at a time: a window that is wanted
  * behind an interrupt opens with the handler's IRET at the earliest or its STI, and its wait begins
- * with the next exit, which the handler's end of interrupt or that IRET causes.
+ * with the next exit, which the handler's end of interrupt or that IRET causes. In an interrupt
+ * shadow it is for nothing: QEMU 7.2 does not load that, and would let the interrupt in before the
+ * HLT behind an STI.
  */
 static void use_virq(struct virt_vcpu *v)
 {
-	bool child = v->vm->kind == VIRT_CHILD;
-	bool window = v->intercept_set & INTERCEPT_INTR_WINDOW;
+	bool window = v->intr_window && !v->virq_event && !in_shadow(v);
 
 	if (v->virq_event)
 		set_virq(v, virq_request(v->virq_event));
 	else
 		set_virq(v, window ? virq_request(0) : 0);
-	intercept_code(v, SVM_VINTR, window && !v->virq_event);
-	if (child)
+	intercept_code(v, SVM_VINTR, window);
+	if (v->vm->kind == VIRT_CHILD)
 		intercept_code(v, SVM_IRET,
-			       v->nmi_state == NMI_MASKED || (window && v->virq_event));
+			       v->nmi_state == NMI_MASKED || (v->intr_window && v->virq_event));
 }
 
 /*
@@ -97,6 +107,7 @@ void svm_intercept(struct virt_vcpu *v, u32 set)
 
 	v->intercept_set = set;
 	v->nmi_window = child && set & INTERCEPT_NMI_WINDOW;
+	v->intr_window = set & INTERCEPT_INTR_WINDOW;
 	use_virq(v);
 	/* A child's DRs are on the processor only while dr_live: else it would see others'. */
 	intercept_dr(v, set & INTERCEPT_MOV_DR || (child && !v->dr_live));
@@ -215,19 +226,29 @@ void svm_decode_vectoring(struct virt_vcpu *v, struct virt_event *event)
 /*
  * NMI masking of a child in software, for processors without a virtual NMI. After IRET's intercept
  * the IRET must still run before NMIs are open; when one waits, it runs with RFLAGS.TF, and so does
- * the one instruction of an interrupt shadow. The #DB that follows is ours unless the guest had
- * set TF itself. An event being injected would push that TF: then the window has to wait.
+ * the one instruction of an interrupt shadow, also when an interrupt waits. The #DB that follows is
+ * ours unless the guest had set TF itself. An event being injected would push that TF: then the
+ * window has to wait.
  */
-void svm_nmi_prepare(struct virt_vcpu *v)
+static void step(struct virt_vcpu *v)
 {
 	struct vmcb *vmcb = vmcb_of(v);
 
-	if (v->nmi_state == NMI_MASKED || v->virq_event || vmcb->event_inject & VMCB_EVENT_VALID)
-		return;
 	v->stepping = true;
 	v->step_rip = v->rip;
 	v->step_tf = vmcb->rflags & RFLAGS_TF;
 	vmcb->rflags |= RFLAGS_TF;
+}
+
+void svm_windows_prepare(struct virt_vcpu *v)
+{
+	bool nmi = v->nmi_window && v->nmi_state != NMI_MASKED && !v->virq_event &&
+		   !(vmcb_of(v)->event_inject & VMCB_EVENT_VALID);
+
+	if (v->intr_window)
+		use_virq(v);
+	if (nmi || (v->intr_window && in_shadow(v)))
+		step(v);
 }
 
 void svm_nmi_iret(struct virt_vcpu *v, struct vm_exit *e)
@@ -254,7 +275,8 @@ void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e)
 	v->stepping = false;
 	if (!moved) /* a host interrupt or a nested page fault came first: again later */
 		return;
-	v->nmi_state = NMI_OPEN;
+	if (v->nmi_state == NMI_IRET)
+		v->nmi_state = NMI_OPEN;
 	if (!trap || v->step_tf)
 		return;
 	VMCB_SET(v, dr6, vmcb->dr6 & ~(u64)DR6_BS, CLEAN_DRX);

@@ -75,7 +75,7 @@ void svm_decode_vectoring(struct virt_vcpu *v, struct virt_event *event);
 /* After an entry with an interrupt as V_IRQ: one not taken is reported as cut short. */
 void svm_virq_settle(struct virt_vcpu *v, struct vm_exit *e);
 /* Before an entry with a window wanted; after the exit of an entry that stepped or had NMI_IRET. */
-void svm_nmi_prepare(struct virt_vcpu *v);
+void svm_windows_prepare(struct virt_vcpu *v);
 void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e);
 /* The guest is about to execute IRET. */
 void svm_nmi_iret(struct virt_vcpu *v, struct vm_exit *e);

@@ -160,8 +160,8 @@ static noinline void prepare_rare(struct virt_vcpu *v, struct cpu *cpu)
 	struct vmcb *vmcb = vmcb_of(v);
 
 	prepare_translations(v, cpu);
-	if (v->nmi_window)
-		svm_nmi_prepare(v);
+	if (v->nmi_window | v->intr_window)
+		svm_windows_prepare(v);
 	if (v->dirty & DIRTY_EXTRA)
 		vmload(v->hw_hpa);
 	if (v->dirty & DIRTY_TSC)

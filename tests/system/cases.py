@@ -229,6 +229,8 @@ CASES += [
     Case("a child's timer is on time", 240,
          efi("kvm/uefi/load.efi", "late", "--smp", "1", "--icount"), [r"LOAD passed"],
          machines=BOTH),
+    Case("100,000 short timers, none lost or doubled", 240, efi("kvm/uefi/load.efi", "many"),
+         [r"LOAD passed"]),
     Case("KVM sample: real-mode adder", 120, efi("kvm/adder.efi"), [r"adder.efi ended$"],
          machines=BOTH),
     Case("KVM sample: flat 32-bit, irqchip, console port", 120, efi("kvm/flat32.efi"),

@@ -174,6 +174,57 @@ static void tpr_is_written_behind_virq(void **state)
 	assert_int_equal(tpr_writes, 2);
 }
 
+static void guest_hlt(void)
+{
+	set_exit(SVM_HLT, 0, 0);
+}
+
+static void guest_behind_shadow(void)
+{
+	vmcb->rip++;
+	vmcb->int_state = 0;
+	vmcb->dr6 = DR6_INIT | DR6_BS;
+	set_exit(SVM_EXCEPTION + VECTOR_DB, 0, 0);
+}
+
+/* The instruction behind STI runs alone, with TF, where V_IRQ would come before it. */
+static void window_in_shadow(void **state)
+{
+	load();
+	vcpu.rip = vmcb->rip = 0x2000;
+	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	vmcb->int_state = INT_STATE_SHADOW;
+	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+	guest = guest_hlt;
+	enter();
+	assert_int_equal(last.reason, EXIT_HLT);
+	assert_int_equal(entered.int_control, V_INTR_MASKING);
+	assert_false(entered.intercepts[SVM_VINTR / 32] >> SVM_VINTR % 32 & 1);
+	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_IF | RFLAGS_TF);
+	assert_int_equal(vmcb->rflags, RFLAGS_ONE | RFLAGS_IF);
+	guest = guest_behind_shadow;
+	svm_set(&vcpu, VREG_NMI_MASKED, 1);
+	enter();
+	assert_int_equal(last.reason, EXIT_NONE);
+	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 1);
+	assert_int_equal(vmcb->rflags, RFLAGS_ONE | RFLAGS_IF);
+	guest = guest_interrupted;
+	enter();
+	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_IF);
+	assert_int_equal(entered.int_control, V_INTR_MASKING | VIRQ(0));
+	assert_true(entered.intercepts[SVM_VINTR / 32] >> SVM_VINTR % 32 & 1);
+	/* With IF clear nothing comes, and an event ends the shadow: no step. */
+	vmcb->int_state = INT_STATE_SHADOW;
+	vmcb->rflags = RFLAGS_ONE;
+	enter();
+	assert_int_equal(entered.rflags, RFLAGS_ONE);
+	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	svm_inject(&vcpu, &(struct virt_event){.type = EVENT_EXCEPTION, .vector = VECTOR_UD});
+	enter();
+	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_IF);
+	assert_int_equal(entered.int_control, V_INTR_MASKING | VIRQ(0));
+}
+
 /* Another interrupt waits behind the one that goes in: V_IRQ delivers, then it is a window. */
 static void window_behind_virq(void **state)
 {
@@ -490,6 +541,7 @@ int main(void)
 		CHILD(virtual_interrupt_cut_short),
 		CHILD(interrupt_by_event_injection),
 		CHILD(tpr_is_written_behind_virq),
+		CHILD(window_in_shadow),
 		CHILD(window_behind_virq),
 		CHILD(vectoring),
 		CHILD(soft_interrupt),

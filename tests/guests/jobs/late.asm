@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: MIT
-; 100 one-shot timers, the TSC in TSC-deadline mode; half of them wait in HLT, half in a loop. At
-; 0x608 the largest lateness in TSC ticks. The VMM leaves the delay (TSC ticks) at 0x610.
+; One-shot timers, the TSC in TSC-deadline mode; half of them wait in HLT, half in a loop. At 0x608 the
+; largest lateness in TSC ticks. The VMM leaves the delay (TSC ticks) at 0x610, and how many at 0x618.
 %include "guest.inc"
 	guest_header FLAG_IRQCHIP, END_STATUS
 	enter_protected
@@ -10,7 +10,7 @@
 	mov qword [FAULT_RESUME], 0
 	mov dword [rbx + 0x320], 0x40045
 	mov qword [0x608], 0
-	mov r12d, 100
+	mov r12d, [0x618]
 .next:
 	mov dword [IRQ_COUNT], 0
 	rdtsc
@@ -22,11 +22,13 @@
 	shr rdx, 32
 	mov ecx, 0x6e0
 	wrmsr
-	sti
 	test r12d, 1
-	jz .loop
+	jz .spin
+	sti
 	hlt
 	jmp .came
+.spin:
+	sti
 .loop:
 	cmp dword [IRQ_COUNT], 0
 	je .loop
