@@ -17,6 +17,7 @@ enum told {
 	LENGTH = BIT(0),    /* the VM-exit instruction length */
 	QUALIFIED = BIT(1), /* the exit qualification */
 	DELIVERY = BIT(2),  /* it can come during event delivery */
+	CALLER = BIT(3),    /* who calls is to be told */
 };
 
 struct exit_row {
@@ -60,7 +61,7 @@ static const struct exit_row exit_rows[VMX_EXIT_COUNT] = {
 	[VMX_RDPMC] = {"RDPMC", EXIT_RDPMC, NEVER, ALWAYS, LENGTH, CPU(CPU_RDPMC)},
 	[VMX_RDTSC] = {"RDTSC", EXIT_RDTSC, NEVER, NEVER, LENGTH},
 	[VMX_RSM] = {"RSM", EXIT_VIRT_INSN, NEVER, NEVER, LENGTH},
-	[VMX_VMCALL] = {"VMCALL", EXIT_HYPERCALL, UNCONDITIONAL, UNCONDITIONAL, LENGTH},
+	[VMX_VMCALL] = {"VMCALL", EXIT_HYPERCALL, UNCONDITIONAL, UNCONDITIONAL, LENGTH | CALLER},
 	[VMX_VMCLEAR] = {"VMCLEAR", EXIT_VIRT_INSN, UNCONDITIONAL, UNCONDITIONAL, LENGTH},
 	[VMX_VMLAUNCH] = {"VMLAUNCH", EXIT_VIRT_INSN, UNCONDITIONAL, UNCONDITIONAL, LENGTH},
 	[VMX_VMPTRLD] = {"VMPTRLD", EXIT_VIRT_INSN, UNCONDITIONAL, UNCONDITIONAL, LENGTH},
@@ -368,10 +369,21 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e, bool
 	}
 }
 
+static void decode_caller(struct virt_vcpu *v)
+{
+	bool kernel = !(vmread(VMCS_GUEST_SS_ACCESS) & SEG_DPL) && vmread(VMCS_GUEST_CR0) & CR0_PE;
+
+	v->caller = kernel ? CALLER_KERNEL : CALLER_OTHER;
+}
+
 static noinline void decode_more(struct virt_vcpu *v, struct vm_exit *e, u8 told)
 {
 	bool delivering = false;
 
+	if (told & CALLER) {
+		decode_caller(v);
+		return;
+	}
 	if (told & QUALIFIED)
 		e->info1 = vmread(VMCS_EXIT_QUALIFICATION);
 	if (told & DELIVERY && vmread(VMCS_VECTORING_INFO) & INTR_VALID) {

@@ -77,25 +77,40 @@ static void set_host_cpu(struct virt_vcpu *v, struct cpu *cpu)
 	vmx_of(v)->host_rsp = 0;
 }
 
-void vmx_load(struct virt_vcpu *v, struct cpu *cpu)
+static inline void attach(struct virt_vcpu *v, struct cpu *cpu)
 {
-	struct vmx_vcpu *x = vmx_of(v);
-
-	CHECK(!cpu->loaded);
 	vmx_current(v);
 	/* What this CPU keeps of its translations may be from before changes that it missed. */
-	if (v->cpu != cpu) {
+	if (unlikely(v->cpu != cpu)) {
 		v->cpu = cpu;
 		v->asid_generation = 0;
 		v->slat_generation_seen = ~0ull;
 		set_host_cpu(v, cpu);
 	}
+	write_cr2(vmx_of(v)->cr2);
+	v->loaded = true;
+	cpu->loaded = v;
+}
+
+static inline void detach(struct virt_vcpu *v, struct cpu *cpu)
+{
+	vmx_of(v)->cr2 = read_cr2();
+	/* A child may next run on another CPU, or never: its DRs must not stay behind here. */
+	if (unlikely(cpu->dr_owner == v) && v->vm->kind == VIRT_CHILD)
+		drop_debug_registers(v, cpu);
+	v->loaded = false;
+	cpu->loaded = NULL;
+}
+
+void vmx_load(struct virt_vcpu *v, struct cpu *cpu)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+
+	CHECK(!cpu->loaded);
+	attach(v, cpu);
 	for (u32 i = 0; i < SWITCHED_COUNT; i++)
 		if (x->msrs[i] != on_processor[cpu->index][i])
 			wrmsr(vmx_switched_msrs[i], x->msrs[i]);
-	write_cr2(x->cr2);
-	v->loaded = true;
-	cpu->loaded = v;
 }
 
 void vmx_put(struct virt_vcpu *v)
@@ -106,18 +121,22 @@ void vmx_put(struct virt_vcpu *v)
 	CHECK(v->loaded && cpu->loaded == v);
 	for (u32 i = 0; i < SWITCHED_COUNT; i++)
 		x->msrs[i] = on_processor[cpu->index][i] = rdmsr(vmx_switched_msrs[i]);
-	x->cr2 = read_cr2();
-	/* A child may next run on another CPU, or never: its DRs must not stay behind here. */
-	if (cpu->dr_owner == v && v->vm->kind == VIRT_CHILD)
-		drop_debug_registers(v, cpu);
-	v->loaded = false;
-	cpu->loaded = NULL;
+	detach(v, cpu);
 }
 
 void vmx_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu)
 {
-	vmx_put(from);
-	vmx_load(to, cpu);
+	u64 *mine = vmx_of(from)->msrs, *next = vmx_of(to)->msrs;
+
+	CHECK(from->loaded && cpu->loaded == from);
+#pragma GCC unroll 5
+	for (u32 i = 0; i < SWITCHED_COUNT; i++) {
+		mine[i] = rdmsr(vmx_switched_msrs[i]);
+		if (unlikely(mine[i] != next[i]))
+			wrmsr(vmx_switched_msrs[i], next[i]);
+	}
+	detach(from, cpu);
+	attach(to, cpu);
 }
 
 static void flush_vpid(u16 vpid)

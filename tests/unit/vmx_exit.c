@@ -181,6 +181,29 @@ static void few_fields(void **state)
 	assert_int_equal(decode(VMX_CPUID, 0)->insn_len, 0);
 }
 
+/* Only the kernel's hypercalls are Keel's: CPL 0 in protected mode. */
+static void caller(void **state)
+{
+	static const struct {
+		u32 dpl;
+		u64 cr0;
+		u8 caller;
+	} cases[] = {
+		{0, CR0_PE, CALLER_KERNEL},
+		{3, CR0_PE, CALLER_OTHER},
+		{1, CR0_PE, CALLER_OTHER},
+		{0, 0, CALLER_OTHER},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		put_field(VMCS_GUEST_SS_ACCESS, 0x93 | cases[i].dpl << 5);
+		put_field(VMCS_GUEST_CR0, cases[i].cr0 | CR0_NE);
+		put_field(VMCS_EXIT_INSN_LEN, 3);
+		assert_int_equal(decode(VMX_VMCALL, 0)->insn_len, 3);
+		assert_int_equal(vcpu.caller, cases[i].caller);
+	}
+}
+
 static void quiet(void **state)
 {
 	static const struct {
@@ -473,23 +496,15 @@ static void invlpg_address(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CHILD(reasons_child),
-		MANAGEMENT(reasons_management),
-		CHILD(reasons_unlisted),
-		CHILD(failed_entries),
-		CHILD(few_fields),
-		CHILD(quiet),
-		MANAGEMENT(no_hints_of_the_management_guest),
-		CHILD(exceptions),
-		CHILD(nmi),
-		CHILD(faulted_iret),
-		CHILD(cut_short),
-		CHILD(ept_violation),
-		CHILD(control_registers),
-		CHILD(debug_registers),
-		CHILD(io),
-		CHILD(task_switch),
-		CHILD(task_gate),
+		CHILD(reasons_child),	 MANAGEMENT(reasons_management),
+		CHILD(reasons_unlisted), CHILD(failed_entries),
+		CHILD(few_fields),	 CHILD(quiet),
+		MANAGEMENT(caller),	 MANAGEMENT(no_hints_of_the_management_guest),
+		CHILD(exceptions),	 CHILD(nmi),
+		CHILD(faulted_iret),	 CHILD(cut_short),
+		CHILD(ept_violation),	 CHILD(control_registers),
+		CHILD(debug_registers),	 CHILD(io),
+		CHILD(task_switch),	 CHILD(task_gate),
 		CHILD(invlpg_address),
 	};
 
