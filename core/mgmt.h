@@ -96,6 +96,8 @@ static inline void mgmt_epoch_seen(struct cpu *cpu)
 
 /* mgmt_cpuid.c */
 void mgmt_cpuid_init(void);
+/* User programs see whether the processor has VMX or SVM, which its kernel never does (D5). */
+void mgmt_show_virt(bool on);
 /* Executes CPUID for the vCPU: RAX, RCX in, RAX to RDX out. */
 void mgmt_cpuid(struct vcpu *vcpu);
 

@@ -10,7 +10,11 @@
 #define BASIC_LAST    0x20u /* leaves that this table knows */
 #define EXTENDED_LAST 0x80000026u
 
+#define LEAF1_ECX_VMX	  BIT(5)
+#define EXTENDED1_ECX_SVM BIT(2)
+
 static u32 keel_leaf;
+static bool show_virt; /* at CPL 3 */
 
 /*
  * Bits hidden by leaf and subleaf; with a feature, only where the backend cannot offer it. Those
@@ -22,8 +26,8 @@ static const struct {
 	u64 feature; /* enum virt_feature */
 } hidden[] = {
 	/* hardware virtualisation, and the measured launch */
-	{.leaf = 1, .ecx = BIT(5) | BIT(6)},
-	{.leaf = 0x80000001, .ecx = BIT(2) | BIT(12)},
+	{.leaf = 1, .ecx = LEAF1_ECX_VMX | BIT(6)},
+	{.leaf = 0x80000001, .ecx = EXTENDED1_ECX_SVM | BIT(12)},
 	{.leaf = 0x8000000a, .eax = ~0u, .ebx = ~0u, .ecx = ~0u, .edx = ~0u},
 	/* SGX, processor trace; SGX launch control, ENQCMD; UINTR, PCONFIG */
 	{.leaf = 7, .ebx = BIT(2) | BIT(25), .ecx = BIT(29) | BIT(30), .edx = BIT(5) | BIT(18)},
@@ -107,6 +111,19 @@ static void follow_cr4(struct vcpu *vcpu, struct cpuid_regs *r, u32 leaf, u32 su
 	}
 }
 
+void mgmt_show_virt(bool on)
+{
+	__atomic_store_n(&show_virt, on, __ATOMIC_RELAXED);
+}
+
+static void show_to_users(struct vcpu *vcpu, struct cpuid_regs *r, u32 leaf)
+{
+	if (leaf != (virt->ept ? 1 : 0x80000001) ||
+	    !__atomic_load_n(&show_virt, __ATOMIC_RELAXED) || virt->get(&vcpu->v, VREG_CPL) != 3)
+		return;
+	r->ecx |= virt->ept ? LEAF1_ECX_VMX : EXTENDED1_ECX_SVM;
+}
+
 static bool known(u32 leaf)
 {
 	if (leaf >= 0x80000000)
@@ -128,6 +145,7 @@ void mgmt_cpuid(struct vcpu *vcpu)
 		r = cpuid(leaf, subleaf);
 		hide(&r, leaf, subleaf);
 		follow_cr4(vcpu, &r, leaf, subleaf);
+		show_to_users(vcpu, &r, leaf);
 		if (leaf == 0)
 			r.eax = MIN(r.eax, BASIC_LAST);
 		if (leaf == 0x80000000)

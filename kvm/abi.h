@@ -80,6 +80,11 @@ enum keel_reply {
 #define KEEL_DO_WITHOUT                                                                            \
 	KEEL_IO(0x14) /* on a VM: RDX optional features of the processor (bits as in               \
 			 docs/hypercalls.md) that it shall not use; result: those that it uses */
+#define KEEL_FRAMES                                                                                \
+	KEEL_IO(0x15) /* RDX first physical address, R8 frames (at most 2^20): 1: there are        \
+			 more behind; RDX how many are Keel's or leave, R8 how many are            \
+			 mapped by guests */
+#define KEEL_SHOW_VIRT KEEL_IO(0x16) /* RDX 1: CPUID at CPL 3 shows VMX or SVM, 0: it does not */
 
 enum keel_run_flags {
 	KEEL_RUN_IMMEDIATE = 1, /* a signal is pending: complete I/O, then KEEL_EINTR */

@@ -14,7 +14,8 @@
 #include "mm/frames.h"
 #include "mm/phys.h"
 
-#define MSRS_MAX 256 /* KVM's MAX_IO_MSRS */
+#define MSRS_MAX       256 /* KVM's MAX_IO_MSRS */
+#define FRAMES_COUNTED BIT(20)
 /* The pages of struct kvm_vm, the pool's bitmap, and what the other layers take. */
 #define VM_MIN_PAGES (KVM_VM_PAGES + 1 + vm_pages())
 
@@ -218,6 +219,23 @@ static s64 kick_vector(struct call *call)
 	return 0;
 }
 
+/* For who looks for leaks: the table is read as it is, without a lock. */
+static s64 frames(struct call *call)
+{
+	if (!IS_ALIGNED(call->argument, PAGE_SIZE) || call->argument > MASK(51, 0) ||
+	    call->extra > FRAMES_COUNTED)
+		return -EINVAL;
+	return frames_count(HPA(call->argument), call->extra, &call->result2, &call->result3);
+}
+
+static s64 show_virt(struct call *call)
+{
+	if (call->argument > 1)
+		return -EINVAL;
+	mgmt_show_virt(call->argument);
+	return 0;
+}
+
 static s64 log_read_out(struct call *call)
 {
 	u64 position = call->extra;
@@ -370,6 +388,8 @@ static const struct request rows[] = {
 	{KEEL_CREATE_VM, sizeof(struct keel_create_vm), 0, 0, create_vm},
 	{KEEL_KICK_VECTOR, 0, 0, 0, kick_vector},
 	{KEEL_LOG_READ, 0, 0, 0, log_read_out},
+	{KEEL_FRAMES, 0, 0, 0, frames},
+	{KEEL_SHOW_VIRT, 0, 0, 0, show_virt},
 	{KEEL_RING_DUMP, 0, 0, 0, ring_dump},
 };
 

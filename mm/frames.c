@@ -155,6 +155,19 @@ void frame_put(hpa_t hpa)
 	} while (!entry_change(entry, old, old - 1));
 }
 
+bool frames_count(hpa_t base, u64 pages, u64 *taken, u64 *mapped)
+{
+	*taken = *mapped = 0;
+	for (u64 i = 0; i < pages; i++) {
+		u16 entry = entry_load(HPA(base.v + i * PAGE_SIZE));
+		enum frame_owner owner = entry_owner(entry);
+
+		*taken += owner == FRAME_LEAVING || owner == FRAME_KEEL;
+		*mapped += entry_count(entry) != 0;
+	}
+	return (base.v >> PAGE_SHIFT) + pages < frame_count;
+}
+
 int frames_get(hpa_t base, u64 pages)
 {
 	if (!range_in_table(base, pages))

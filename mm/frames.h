@@ -26,6 +26,11 @@ int frames_leave(hpa_t base, u64 pages);
 int frames_take(hpa_t base, u64 pages);
 /* leaving or Keel -> management: the caller knows that they are, and has zeroed them. */
 void frames_return(hpa_t base, u64 pages);
+/*
+ * How many of these frames are Keel's or leaving, and how many have mappings. True: the table goes
+ * on behind them.
+ */
+bool frames_count(hpa_t base, u64 pages, u64 *taken, u64 *mapped);
 /* A child maps it, or no longer does. -EBUSY: not the management guest's frame. */
 int frame_get(hpa_t hpa);
 void frame_put(hpa_t hpa);

@@ -105,6 +105,29 @@ static int no_vcpu_make(void)
 	return keel_no_vcpu->run ? 0 : -ENOMEM;
 }
 
+/*
+ * /sys/module/keel/parameters/frames: how many frames Keel has of this system (beside its own
+ * memory), and how many guests have mapped. Both are 0 while there is no VM.
+ */
+static int show_frames(char *text, const struct kernel_param *unused)
+{
+	const u64 frames = 1ull << 20;
+	u64 taken = 0, mapped = 0, base = 0;
+	struct keel_result r;
+
+	do {
+		r = hypercall_system(KEEL_FRAMES, base, 0, frames);
+		taken += r.second;
+		mapped += r.third;
+		base += frames << PAGE_SHIFT;
+	} while (r.value == 1);
+	return sysfs_emit(text, "donated %llu mapped %llu\n",
+			  taken - (keel_info.keel_size >> PAGE_SHIFT), mapped);
+}
+
+static const struct kernel_param_ops frames_ops = {.get = show_frames};
+module_param_cb(frames, &frames_ops, NULL, 0400);
+
 static int __init keel_load(void)
 {
 	int error = find_keel();
@@ -123,8 +146,11 @@ static int __init keel_load(void)
 	if (error)
 		goto free;
 	error = misc_register(&device);
-	if (!error)
+	if (!error) {
+		/* VMMs such as kvmtool look for the processor's bit before they open /dev/kvm. */
+		hypercall_system(KEEL_SHOW_VIRT, 1, 0, 0);
 		return 0;
+	}
 	pr_err("keel: /dev/kvm is taken: is the module kvm loaded?\n");
 	eventfd_unload();
 free:
@@ -134,6 +160,7 @@ free:
 
 static void __exit keel_unload(void)
 {
+	hypercall_system(KEEL_SHOW_VIRT, 0, 0, 0);
 	misc_deregister(&device);
 	eventfd_unload();
 	no_vcpu_free();

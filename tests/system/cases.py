@@ -138,6 +138,10 @@ def modules(*names):
 # Compressed memory to swap to
 SWAP = ("for m in zsmalloc lzo lzo-rle zram; do insmod /lib/modules/$m.ko; done; "
         "echo 512M >/sys/block/zram0/disksize; mkswap /dev/zram0; swapon /dev/zram0; ")
+# At some moment of its first seconds each
+KILLS = ("i=0; while [ $i -lt 30 ]; do memory >/dev/null & usleep $((RANDOM * 40)); kill -9 $!; wait $!; "
+         "i=$((i + 1)); done 2>/dev/null; echo killed $i; sleep 1; cat /sys/module/keel/parameters/frames; "
+         "rmmod keel && echo unloaded")
 WITH_QEMU = ("--with-qemu", "--memory", "3072")
 OOPS = [r"\bWARNING: |\bBUG: |Call Trace:"] # what Linux says of itself
 
@@ -196,14 +200,17 @@ CASES += [
          [r"keel: launched: 2 CPUs", r"Keel guest: Linux", r"SELFTEST passed", r"HOTPLUG passed"],
          forbid=[r"HOTPLUG failed"], machines=BOTH, quick=True),
     Case("Linux's /dev/kvm from keel.ko: the KVM samples", 120,
-         Linux("adder && flat32 && hello64 && rmmod keel && echo unloaded"),
+         Linux("adder && flat32 && hello64 && cat /sys/module/keel/parameters/frames && rmmod keel && "
+               "echo unloaded"),
          [r"adder: passed", r"flat32: passed", r"Hello from long mode!", r"hello64: passed",
-          r"^unloaded"], forbid=OOPS, quick=True),
+          r"^donated 0 mapped 0$", r"^unloaded"], forbid=OOPS, quick=True),
     Case("Linux's /dev/kvm from keel.ko: bare-metal guests", 120, Linux("guests; dmesg -c | tail -20"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", *OOPS]),
     Case("Linux's /dev/kvm from keel.ko: guest memory swapped, merged, replaced", 180,
          Linux(SWAP + "memory swap", ("--memory", "1024", *modules("zsmalloc", "lzo", "lzo-rle", "zram"))),
          [r"KSM merges", r"swap: most of it is out", r"MEMORY passed"], forbid=[r"^FAIL", *OOPS]),
+    Case("Linux's /dev/kvm from keel.ko: VMMs killed while their guests run", 180,
+         Linux(KILLS), [r"^killed 30$", r"^donated 0 mapped 0$", r"^unloaded"], forbid=OOPS),
     Case("Debian's QEMU on keel.ko's /dev/kvm: microvm, split irqchip, Linux", 180,
          Linux(qemu("-M microvm,rtc=on", "-accel kvm", "keel.test=1,100,100"), WITH_QEMU),
          [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0"], forbid=OOPS),

@@ -202,6 +202,28 @@ static void cpuid_hides(void **state)
 	assert_int_equal(REG(RBX), ~0u & ~(u32)(BIT(3) | BIT(8)));
 }
 
+/* VMMs look for the bit before they open /dev/kvm; a kernel that saw it would use it. */
+static void cpuid_shows_users(void **state)
+{
+	fake_leaf[0].ecx = fake_leaf[1].ecx = ~0u & ~(u32)BIT(31);
+	hw()->seg[SEG_SS].attr |= SEG_DPL;
+	ask(0x80000001, 0);
+	assert_false(REG(RCX) & BIT(2));
+	mgmt_show_virt(true);
+	ask(0x80000001, 0);
+	assert_true(REG(RCX) & BIT(2));
+	assert_false(REG(RCX) & BIT(12));
+	ask(1, 0);
+	assert_false(REG(RCX) & BIT(5));
+	hw()->seg[SEG_SS].attr &= ~SEG_DPL;
+	ask(0x80000001, 0);
+	assert_false(REG(RCX) & BIT(2));
+	hw()->seg[SEG_SS].attr |= SEG_DPL;
+	mgmt_show_virt(false);
+	ask(0x80000001, 0);
+	assert_false(REG(RCX) & BIT(2));
+}
+
 /* What the backend does not enable would be #UD. */
 static void cpuid_follows_the_backend(void **state)
 {
@@ -638,6 +660,7 @@ int main(void)
 		TEST(resets),
 		TEST(vectoring),
 		TEST(cpuid_hides),
+		TEST(cpuid_shows_users),
 		TEST(cpuid_unknown_leaves),
 		TEST(cpuid_follows_cr4),
 		TEST(cpuid_keel_leaf),

@@ -238,6 +238,35 @@ static void test_kick_vector(void **state)
 	vcpu_kick_vector = 0;
 }
 
+static void test_frames(void **state)
+{
+	u64 before;
+
+	assert_int_equal(call(0, KEEL_FRAMES, 0, 0, FAKE_RAM_SIZE / PAGE_SIZE), 0);
+	before = result2;
+	assert_int_equal(result3, 0);
+	assert_true(call(0, KEEL_DONATE, DONATIONS, 0, 3) > 0);
+	assert_int_equal(frames_get(HPA(DONATIONS + 16 * PAGE_SIZE), 2), 0);
+	assert_int_equal(call(0, KEEL_FRAMES, 0, 0, FAKE_RAM_SIZE / PAGE_SIZE), 0);
+	assert_int_equal(result2, before + 3);
+	assert_int_equal(result3, 2);
+	frames_put(HPA(DONATIONS + 16 * PAGE_SIZE), 2);
+	assert_int_equal(call(0, KEEL_FRAMES, DONATIONS, 0, 2), 1);
+	assert_int_equal(result2, 2);
+	assert_int_equal(call(0, KEEL_FRAMES, 1, 0, 1), -EINVAL);
+	assert_int_equal(call(0, KEEL_FRAMES, BIT(52), 0, 1), -EINVAL);
+	assert_int_equal(call(0, KEEL_FRAMES, 0, 0, BIT(20) + 1), -EINVAL);
+	assert_int_equal(call(0, KEEL_FRAMES, BIT(51), 0, BIT(20)), 0);
+	assert_int_equal(result2 + result3, 0);
+}
+
+static void test_show_virt(void **state)
+{
+	assert_int_equal(call(0, KEEL_SHOW_VIRT, 2, 0, 0), -EINVAL);
+	assert_int_equal(call(0, KEEL_SHOW_VIRT, 1, 0, 0), 0);
+	assert_int_equal(call(0, KEEL_SHOW_VIRT, 0, 0, 0), 0);
+}
+
 /* A ring of eight bytes, of which the first two are gone. */
 u64 log_read(u64 *position, char *out, u64 size)
 {
@@ -360,6 +389,8 @@ int main(void)
 		cmocka_unit_test_setup(test_get_feature_msrs, start_two),
 		cmocka_unit_test_setup(test_info, start_two),
 		cmocka_unit_test_setup(test_kick_vector, start_two),
+		cmocka_unit_test_setup(test_frames, start_two),
+		cmocka_unit_test_setup(test_show_virt, start_two),
 		cmocka_unit_test_setup(test_log_read, start_two),
 		cmocka_unit_test_setup(test_donation, start_two),
 		cmocka_unit_test_setup(test_create_vm, start_two),

@@ -150,6 +150,29 @@ static void *donor(void *arg)
 	return NULL;
 }
 
+static void test_counting(void **state)
+{
+	u64 taken, mapped;
+
+	frames_count(frame(0), 32, &taken, &mapped);
+	assert_int_equal(taken + mapped, 0);
+	assert_int_equal(frames_leave(frame(2), 3), 0);
+	assert_int_equal(frames_take(frame(2), 2), 0);
+	assert_int_equal(frames_get(frame(10), 4), 0);
+	assert_int_equal(frame_get(frame(10)), 0);
+	assert_true(frames_count(frame(0), 32, &taken, &mapped));
+	assert_int_equal(taken, 3);
+	assert_int_equal(mapped, 4);
+	frames_count(frame(3), 8, &taken, &mapped);
+	assert_int_equal(taken, 2);
+	assert_int_equal(mapped, 1);
+	/* What is no RAM is neither. */
+	assert_false(frames_count(HPA(FAKE_RAM_SIZE), 4, &taken, &mapped));
+	assert_int_equal(taken + mapped, 0);
+	frames_put(frame(10), 4);
+	frame_put(frame(10));
+}
+
 static void test_concurrent(void **state)
 {
 	pthread_t thread[3];
@@ -179,6 +202,7 @@ int main(void)
 		cmocka_unit_test_setup(test_counts_saturate, setup),
 		cmocka_unit_test_setup(test_ranges_are_all_or_none, setup),
 		cmocka_unit_test_setup(test_donation, setup),
+		cmocka_unit_test_setup(test_counting, setup),
 		cmocka_unit_test_setup(test_concurrent, setup),
 	};
 
