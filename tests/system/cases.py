@@ -195,7 +195,7 @@ CASES += [
          [r"8 vCPUs on 2 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"], by_hand=VMX),
     Case("Linux in a child, memory above 4 GiB", 400,
          linux_child("-m 4600 -c 1", "keel.test=1,4000,100") + ["--memory", "6144"],
-         [r"4600 MiB", r"SELFTEST passed", r"keelrun: guest status 0"]),
+         [r"4600 MiB", r"SELFTEST passed", r"keelrun: guest status 0"], by_hand=VMX),
     Case("Linux as the management guest, CPU offline and online", 240, uki(),
          [r"keel: launched: 2 CPUs", r"Keel guest: Linux", r"SELFTEST passed", r"HOTPLUG passed"],
          forbid=[r"HOTPLUG failed"], machines=BOTH, quick=True),
