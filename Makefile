@@ -239,8 +239,11 @@ $(B)/guest/initrd.cpio: scripts/mkinitrd tests/guests/linux/init $(B)/guest/self
 	scripts/mkinitrd $@ $(B)/cache/kernel $(B)/guest
 
 # Linux as the management guest
-$(B)/guest/linux.efi: scripts/mkuki $(KERNEL) $(B)/guest/initrd.cpio
-	scripts/mkuki $@ $(KERNEL) $(B)/guest/initrd.cpio \
+$(B)/guest/management.cpio: $(B)/guest/initrd.cpio
+	scripts/mkinitrd $@ $(B)/cache/kernel $(B)/guest "$$(command -v lscpu)"
+
+$(B)/guest/linux.efi: scripts/mkuki $(KERNEL) $(B)/guest/management.cpio
+	scripts/mkuki $@ $(KERNEL) $(B)/guest/management.cpio \
 		"console=ttyS0 tsc=reliable clocksource=tsc mitigations=off quiet keel.test=2,400,500 keel.hotplug"
 
 # ---- bare-metal guests -------------------------------------------------------------------------
