@@ -84,6 +84,9 @@ enum keel_reply {
 	KEEL_IO(0x15) /* RDX first physical address, R8 frames (at most 2^20): 1: there are        \
 			 more behind; RDX how many are Keel's or leave, R8 how many are            \
 			 mapped by guests */
+#define KEEL_MAPPED                                                                                \
+	KEEL_IO(0x17) /* on a VM: struct keel_map (hpa and flags not used): 1: some page of        \
+			 it is mapped */
 #define KEEL_SHOW_VIRT KEEL_IO(0x16) /* RDX 1: CPUID at CPL 3 shows VMX or SVM, 0: it does not */
 
 enum keel_run_flags {

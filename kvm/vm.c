@@ -58,6 +58,15 @@ static s64 unmap(struct call *call)
 	return error;
 }
 
+static s64 mapped(struct call *call)
+{
+	const struct keel_map *args = call->data;
+
+	if (args->size > KEEL_MAP_BYTES)
+		return -E2BIG;
+	return guest_mem_mapped(&call->vm->mem, GPA(args->gpa), args->size);
+}
+
 /*
  * Root writes there directly, so every frame must be the management guest's. One that leaves now
  * is not used by Keel before this CPU enters its guest again.
@@ -372,6 +381,7 @@ static const struct request rows[] = {
 	{KVM_SIGNAL_MSI, sizeof(struct kvm_msi), 0, 0, signal_msi},
 	{KEEL_MAP, sizeof(struct keel_map), 0, 0, map},
 	{KEEL_UNMAP, sizeof(struct keel_map), 0, 0, unmap},
+	{KEEL_MAPPED, sizeof(struct keel_map), 0, 0, mapped},
 	{KEEL_TAKE_WAKE, 0, 0, 0, take_wake},
 	{KVM_SET_USER_MEMORY_REGION, sizeof(struct kvm_userspace_memory_region), 0, REQUEST_LOCK,
 	 set_user_memory_region},

@@ -163,6 +163,21 @@ void guest_mem_unmap_finish(struct guest_mem *m, gpa_t gpa, u64 size)
 	spin_unlock(&m->lock);
 }
 
+int guest_mem_mapped(struct guest_mem *m, gpa_t gpa, u64 size)
+{
+	gpa_t at = gpa;
+	bool mapped;
+	u64 leaf;
+	u32 flags;
+
+	if (m->identity || !range_valid(gpa.v, size, RADIX_LIMIT))
+		return -EINVAL;
+	spin_lock(&m->lock);
+	mapped = stage2_next(&m->s2, &at, gpa.v + size, &leaf, &flags);
+	spin_unlock(&m->lock);
+	return mapped;
+}
+
 int guest_mem_release(struct guest_mem *m, u64 budget)
 {
 	int error;

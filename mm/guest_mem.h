@@ -90,6 +90,8 @@ int guest_mem_map(struct guest_mem *m, gpa_t gpa, hpa_t hpa, u64 size, bool writ
  */
 int guest_mem_unmap(struct guest_mem *m, gpa_t gpa, u64 size);
 void guest_mem_unmap_finish(struct guest_mem *m, gpa_t gpa, u64 size);
+/* 1: some page of [gpa, gpa + size) is mapped, 0: none is. -EINVAL as above. */
+int guest_mem_mapped(struct guest_mem *m, gpa_t gpa, u64 size);
 /*
  * For a VM that never runs again: drops all references to frames, at most `budget` mappings a
  * call: -EAGAIN while there are more, then 0.

@@ -43,20 +43,30 @@ static void unmap(struct keel_vm *vm, u64 gpa, u64 size)
 	}
 }
 
-/* [start, end): user addresses. True: a slot lies there. */
-static bool unmap_users(struct keel_vm *vm, u64 start, u64 end)
+/* Where a slot and [start, end) of user addresses meet. */
+struct part {
+	u64 gpa, size;
+};
+
+static struct part part_of(struct interval_tree_node *node, u64 start, u64 end)
+{
+	const struct keel_slot *slot = container_of(node, struct keel_slot, hva);
+	u64 first = max(start & PAGE_MASK, slot_hva(slot));
+	u64 behind = min(PAGE_ALIGN(end), slot_hva(slot) + slot->size);
+
+	return (struct part){slot->gpa + (first - slot_hva(slot)), behind - first};
+}
+
+/* [start, end): user addresses. */
+static void unmap_users(struct keel_vm *vm, u64 start, u64 end)
 {
 	struct interval_tree_node *node = interval_tree_iter_first(&vm->hvas, start, end - 1);
-	bool found = node;
 
 	for (; node; node = interval_tree_iter_next(node, start, end - 1)) {
-		struct keel_slot *slot = container_of(node, struct keel_slot, hva);
-		u64 first = max(start & PAGE_MASK, slot_hva(slot));
-		u64 behind = min(PAGE_ALIGN(end), slot_hva(slot) + slot->size);
+		struct part part = part_of(node, start, end);
 
-		unmap(vm, slot->gpa + (first - slot_hva(slot)), behind - first);
+		unmap(vm, part.gpa, part.size);
 	}
-	return found;
 }
 
 static struct keel_vm *vm_of(struct mmu_notifier *notifier)
@@ -101,7 +111,48 @@ static void release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	spin_unlock(&vm->map_lock);
 }
 
+/*
+ * A page counts as used when it has been mapped since the last look: then the guest touched it.
+ * What looks, unmaps.
+ */
+static bool look(struct keel_vm *vm, unsigned long start, unsigned long end, bool unmap_too)
+{
+	struct interval_tree_node *node;
+	bool young = false;
+
+	spin_lock(&vm->map_lock);
+	node = interval_tree_iter_first(&vm->hvas, start, end - 1);
+	for (; node; node = interval_tree_iter_next(node, start, end - 1)) {
+		struct part part = part_of(node, start, end);
+
+		vm->map = (struct keel_map){.gpa = part.gpa,
+					    .size = min_t(u64, part.size, KEEL_MAP_BYTES)};
+		if (hypercall(vm->handle, KEEL_MAPPED, virt_to_phys(&vm->map), sizeof(vm->map), 0)
+			    .value != 1)
+			continue;
+		young = true;
+		if (unmap_too)
+			unmap(vm, part.gpa, part.size);
+	}
+	spin_unlock(&vm->map_lock);
+	return young;
+}
+
+static int clear_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long start,
+		       unsigned long end)
+{
+	return look(vm_of(notifier), start, end, true);
+}
+
+static int test_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long address)
+{
+	return look(vm_of(notifier), address, address + PAGE_SIZE, false);
+}
+
 static const struct mmu_notifier_ops notifier_ops = {
+	.clear_flush_young = clear_young,
+	.clear_young = clear_young,
+	.test_young = test_young,
 	.invalidate_range_start = invalidate_start,
 	.invalidate_range_end = invalidate_end,
 	.release = release,

@@ -202,9 +202,9 @@ CASES += [
          forbid=[r"HOTPLUG failed"], machines=BOTH, quick=True),
     Case("Linux's /dev/kvm from keel.ko: the KVM samples", 120,
          Linux("adder && flat32 && hello64 && cat /sys/module/keel/parameters/frames && rmmod keel && "
-               "echo unloaded"),
+               "echo unloaded", ("--memory", "1024")),
          [r"adder: passed", r"flat32: passed", r"Hello from long mode!", r"hello64: passed",
-          r"^donated 0 mapped 0$", r"^unloaded"], forbid=OOPS, quick=True),
+          r"^donated 0 mapped 0$", r"^unloaded"], forbid=OOPS, machines=BOTH, quick=True),
     Case("Linux's /dev/kvm from keel.ko: bare-metal guests", 120, Linux("guests; dmesg -c | tail -20"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", *OOPS]),
     Case("Linux's /dev/kvm from keel.ko: guest memory swapped, merged, replaced", 180,

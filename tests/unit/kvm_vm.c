@@ -121,8 +121,12 @@ static void test_map_and_unmap(void **state)
 	assert_int_equal(map(KEEL_UNMAP, 0, 0, 1, 0), -EINVAL);
 	assert_int_equal(map(KEEL_UNMAP, ~0xfffull, 0, 0x2000, 0), -EINVAL);
 	assert_int_equal(map(KEEL_UNMAP, 0, 0, SIZE_1G + PAGE_SIZE, 0), -E2BIG);
+	assert_int_equal(map(KEEL_MAPPED, 0, 0, SIZE_1G, 0), 0);
+	assert_int_equal(map(KEEL_MAPPED, 0, 0, 1, 0), -EINVAL);
+	assert_int_equal(map(KEEL_MAPPED, 0, 0, SIZE_1G + PAGE_SIZE, 0), -E2BIG);
 	/* Deleting a slot unmaps it. */
 	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x10000, 1), 0);
+	assert_int_equal(map(KEEL_MAPPED, 0x8000, 0, 0x1000, 0), 1);
 	assert_int_equal(region(0, 0, 0, 0, 0), 0);
 	assert_int_equal(frame_mappings(HPA(GUEST_RAM)), 0);
 }

@@ -27,7 +27,7 @@
 #define MIB    (1ul << 20)
 #define CODE   0x1000 /* guest-physical */
 #define MEMORY 0x1000000ul
-#define PAGES  8192ul /* 32 MiB */
+#define PAGES  4096ul /* 16 MiB */
 
 /* ESI address, ECX pages, EBX the first page's value, EDX what each further page has more, EBP errors */
 extern const uint8_t guest_check[], guest_fill[], guest_end[];
@@ -335,6 +335,19 @@ static long swapped(void)
 	return kib / 4;
 }
 
+#define HOT 500ul
+
+static uint64_t resident(uint64_t first, uint64_t pages)
+{
+	static unsigned char in[PAGES];
+	uint64_t count = 0;
+
+	mincore(memory + first * PAGE, pages * PAGE, in);
+	for (uint64_t i = 0; i < pages; i++)
+		count += in[i] & 1;
+	return count;
+}
+
 static void swapped_out(void)
 {
 	use(map(PAGES * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1), 0);
@@ -347,6 +360,13 @@ static void swapped_out(void)
 		expect("swap: the guest gets it back", check(0, PAGES, round, 17), 0);
 	}
 	expect("swap: so does the VMM", wrong_here(0, PAGES, 2, 17), 0);
+	fill(0, PAGES, 9, 17);
+	madvise(memory, PAGES * PAGE, MADV_PAGEOUT);
+	check(0, HOT, 9, 17);
+	madvise(memory, PAGES * PAGE, MADV_PAGEOUT);
+	expect("swap: what the guest uses stays", resident(0, HOT) > HOT * 9 / 10, 1);
+	expect("swap: what it does not use goes", resident(HOT, PAGES - HOT) < (PAGES - HOT) / 10, 1);
+	expect("swap: all of it is right", check(0, PAGES, 9, 17), 0);
 }
 
 static void *fill_on_demand(void *arg)
