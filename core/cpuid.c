@@ -176,6 +176,24 @@ static bool host_has(u32 function, u32 reg, u32 bit)
 	return (&r.eax)[reg] >> bit & 1;
 }
 
+/*
+ * EAX of KVM's feature leaf. Another hypervisor's leaves may come before KVM's, which then begin at
+ * a later multiple of 100h: Linux's Documentation/virt/kvm/x86/cpuid.rst.
+ */
+static u32 paravirtual_features(struct vcpu *vcpu)
+{
+	for (u32 i = 0; i < vcpu->cpuid_count; i++) {
+		const struct cpuid_entry *entry = &vcpu->cpuid[i], *features;
+
+		if ((entry->function & 0xffff00ff) != 0x40000000 ||
+		    memcmp(&entry->ebx, "KVMKVMKVM\0\0", 12))
+			continue;
+		features = cpuid_find(vcpu, entry->function | 1, 0);
+		return features ? features->eax : 0;
+	}
+	return 0;
+}
+
 /* What a claimed feature allows counts only where the processor has it as well. */
 static void derive(struct vcpu *vcpu)
 {
@@ -197,6 +215,7 @@ static void derive(struct vcpu *vcpu)
 	if (xsave_leaf)
 		xcr0 = xsave_leaf->eax | (u64)xsave_leaf->edx << 32;
 	vcpu->xcr0_supported = (xcr0 & xstate_supported()) | XCR0_X87 | XCR0_SSE;
+	vcpu->paravirtual = paravirtual_features(vcpu);
 	vcpu->physical_bits = 36; /* SDM vol. 3, "Physical-Address Width": without the leaf */
 	if (widths && widths->eax & 0xff)
 		vcpu->physical_bits = MAX(32, MIN(52, widths->eax & 0xff));

@@ -6,6 +6,8 @@
 
 #define CPUID_KVM_FEATURES 0x40000001u
 
+enum { KVM_FEATURE_CLOCKSOURCE = 0, KVM_FEATURE_CLOCKSOURCE2 = 3 }; /* its EAX, as bit numbers */
+
 /* Entries of KVM_GET_SUPPORTED_CPUID: fills at most `max`, returns how many there are. */
 u32 cpuid_supported(struct cpuid_entry *out, u32 max);
 /*
@@ -33,5 +35,14 @@ void cpuid_answer(struct vcpu *vcpu, u32 function, u32 index, u32 regs[4]);
 
 /* Feature bits of its table: register 0 to 3 is EAX, EBX, ECX, EDX. */
 bool cpuid_has(struct vcpu *vcpu, u32 function, u32 index, u32 reg, u32 bit);
+/*
+ * May the guest use what this bit of KVM's feature leaf (EAX) stands for? Always, unless the VMM
+ * asked for KVM_CAP_ENFORCE_PV_FEATURE_CPUID.
+ */
+static inline bool cpuid_allows(const struct vcpu *vcpu, u32 bit)
+{
+	return !vcpu->enforce_cpuid || vcpu->paravirtual >> bit & 1;
+}
+
 /* An empty table, as before KVM_SET_CPUID2. */
 void cpuid_reset(struct vcpu *vcpu);

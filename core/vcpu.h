@@ -166,6 +166,8 @@ struct vcpu {
 	bool ran;	  /* after the first KVM_RUN, CPUID is fixed */
 	u8 physical_bits; /* MAXPHYADDR of its CPUID */
 	u64 cr4_reserved, efer_reserved, xcr0_supported; /* from its CPUID */
+	u32 paravirtual;    /* from its CPUID: EAX of KVM's feature leaf */
+	bool enforce_cpuid; /* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
 
 	struct vcpu_msrs msr;
 	struct lapic *lapic; /* devices/: NULL without an in-kernel APIC */

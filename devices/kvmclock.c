@@ -7,6 +7,7 @@
 
 #include "arch-x86/insn.h"
 #include "arch-x86/msr.h"
+#include "core/cpuid.h"
 #include "core/vm.h"
 #include "devices/time.h"
 #include "mm/phys.h"
@@ -187,12 +188,20 @@ bool kvmclock_update(struct vcpu *vcpu)
 	return done;
 }
 
+static bool allowed(const struct bus_device *d, const struct vcpu *vcpu)
+{
+	return cpuid_allows(vcpu, d->base == MSR_KVM_WALL_CLOCK ? KVM_FEATURE_CLOCKSOURCE
+								: KVM_FEATURE_CLOCKSOURCE2);
+}
+
 /* offset 0: wall clock; 1: system time. Both MSR pairs are in this order. */
 static int clock_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 *value)
 {
 	const struct kvmclock *c = vcpu->vm->clock;
 	const struct vcpu_clock *own = vcpu->clock;
 
+	if (!allowed(d, vcpu))
+		return -EINVAL;
 	*value = offset ? own->system_time_msr : c->wall_clock_msr;
 	return 0;
 }
@@ -202,6 +211,8 @@ static int clock_write(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 
 	struct kvmclock *c = vcpu->vm->clock;
 	struct vcpu_clock *own = vcpu->clock;
 
+	if (!allowed(d, vcpu))
+		return -EINVAL;
 	spin_lock(&c->lock);
 	if (offset) {
 		own->system_time_msr = value;

@@ -72,6 +72,7 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_GET_MSR_FEATURES:
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
+	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
 		return 1;
 	case KVM_CAP_TSC_CONTROL:
 		return (virt_features & VIRT_TSC_SCALING) != 0;

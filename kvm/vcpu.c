@@ -653,10 +653,14 @@ static s64 translate(struct call *call)
 	return 0;
 }
 
-/* No capability of a vCPU can be switched on yet. */
 static s64 enable_cap(struct call *call)
 {
-	return -EINVAL;
+	const struct kvm_enable_cap *cap = call->data;
+
+	if (cap->flags || cap->cap != KVM_CAP_ENFORCE_PV_FEATURE_CPUID)
+		return -EINVAL;
+	call->vcpu->enforce_cpuid = cap->args[0] != 0;
+	return 0;
 }
 
 static s64 clock_ctrl(struct call *call)

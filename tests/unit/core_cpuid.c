@@ -117,6 +117,34 @@ static void a_processor_without_xsave_offers_none(void **state)
 	assert_false(offered(list, count, 7, 0)->ebx & BIT(5));
 }
 
+/* KVM's leaves stand behind another hypervisor's, if the VMM shows the guest both. */
+static void paravirtual_features_are_found_by_their_signature(void **state)
+{
+	struct cpuid_entry table[] = {
+		entry(0x40000000, 0, 0, 0x40000001),
+		entry(0x40000001, 0, 0, 8),
+		entry(0x40000100, 0, 0, 0x40000101),
+		entry(0x40000101, 0, 0, 1),
+	};
+
+	assert_int_equal(cpuid_set(vcpu, table, ARRAY_SIZE(table)), 0);
+	assert_int_equal(vcpu->paravirtual, 0);
+	assert_true(cpuid_allows(vcpu, 0));
+	vcpu->enforce_cpuid = true;
+	assert_false(cpuid_allows(vcpu, 0));
+	memcpy(&table[2].ebx, "KVMKVMKVM\0\0", 12);
+	assert_int_equal(cpuid_set(vcpu, table, ARRAY_SIZE(table)), 0);
+	assert_true(cpuid_allows(vcpu, 0));
+	assert_false(cpuid_allows(vcpu, 3));
+	memcpy(&table[0].ebx, "KVMKVMKVM\0\0", 12);
+	assert_int_equal(cpuid_set(vcpu, table, ARRAY_SIZE(table)), 0);
+	assert_false(cpuid_allows(vcpu, 0));
+	assert_true(cpuid_allows(vcpu, 3));
+	/* A signature without its feature leaf allows nothing. */
+	assert_int_equal(cpuid_set(vcpu, table, 1), 0);
+	assert_false(cpuid_allows(vcpu, 3));
+}
+
 static void entries_match_by_leaf_and_significant_index(void **state)
 {
 	struct cpuid_entry table[] = {
@@ -315,6 +343,7 @@ int main(void)
 		cmocka_unit_test_setup(supported_has_the_paravirtual_leaves, setup),
 		cmocka_unit_test_setup(supported_counts_beyond_the_room, setup),
 		cmocka_unit_test_setup(a_processor_without_xsave_offers_none, setup),
+		cmocka_unit_test_setup(paravirtual_features_are_found_by_their_signature, setup),
 		cmocka_unit_test_setup(entries_match_by_leaf_and_significant_index, setup),
 		cmocka_unit_test_setup(leaves_out_of_range_follow_the_vendor, setup),
 		cmocka_unit_test_setup(topology_leaves_echo_the_index, setup),

@@ -171,6 +171,33 @@ static void test_both_msr_pairs(void **state)
 	assert_true(page_at(0x1000).version);
 }
 
+/* KVM_CAP_ENFORCE_PV_FEATURE_CPUID: each pair of MSRs has its own bit. */
+static void test_cpuid_is_enforced(void **state)
+{
+	u64 value;
+
+	start(KHZ);
+	msr_write(0, MSR_KVM_SYSTEM_TIME, 0x1001);
+	vcpus[0].enforce_cpuid = true;
+	for (u32 offset = 0; offset < 2; offset++) {
+		u32 old = MSR_KVM_WALL_CLOCK + offset, new = MSR_KVM_WALL_CLOCK_NEW + offset;
+
+		vcpus[0].paravirtual = ~9u;
+		assert_int_equal(msr_read(0, old, &value), -EINVAL);
+		assert_int_equal(msr_write(0, old, 0x2001), -EINVAL);
+		assert_int_equal(msr_read(0, new, &value), -EINVAL);
+		assert_int_equal(msr_write(0, new, 0x2001), -EINVAL);
+		vcpus[0].paravirtual = BIT(0);
+		assert_int_equal(msr_read(0, old, &value), 0);
+		assert_int_equal(msr_write(0, new, 0x2001), -EINVAL);
+		vcpus[0].paravirtual = BIT(3);
+		assert_int_equal(msr_write(0, old, 0x2001), -EINVAL);
+		assert_int_equal(msr_read(0, new, &value), 0);
+	}
+	assert_int_equal(msr(0, MSR_KVM_SYSTEM_TIME_NEW), 0x1001);
+	assert_int_equal(msr_write(1, MSR_KVM_SYSTEM_TIME, 0x1001), 0); /* another vCPU */
+}
+
 static void test_wall_clock(void **state)
 {
 	u32 w[3];
@@ -364,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_version_grows),
 		cmocka_unit_test(test_disabled_writes_nothing),
 		cmocka_unit_test(test_both_msr_pairs),
+		cmocka_unit_test(test_cpuid_is_enforced),
 		cmocka_unit_test(test_wall_clock),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_unmapped_page_is_asked_for),

@@ -84,6 +84,7 @@ static void test_check_extension(void **state)
 		KVM_CAP_CHECK_EXTENSION_VM,
 		KVM_CAP_IMMEDIATE_EXIT,
 		KVM_CAP_SET_GUEST_DEBUG,
+		KVM_CAP_ENFORCE_PV_FEATURE_CPUID,
 	};
 	static const u32 zero[] = {
 		KVM_CAP_COALESCED_MMIO,

@@ -726,6 +726,27 @@ static void test_events_with_capabilities(void **state)
 	assert_int_equal(set_events(e), -EINVAL);
 }
 
+static s64 enforce_cpuid(u32 flags, u64 value)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .flags = flags, .args[0] = value};
+
+	return on_vcpu(KVM_ENABLE_CAP, &cap, sizeof(cap));
+}
+
+static void test_enable_cap(void **state)
+{
+	struct kvm_enable_cap unknown = {.cap = KVM_CAP_EXCEPTION_PAYLOAD, .args[0] = 1};
+
+	assert_int_equal(on_vcpu(KVM_ENABLE_CAP, &unknown, sizeof(unknown)), -EINVAL);
+	assert_int_equal(enforce_cpuid(1, 1), -EINVAL);
+	assert_false(vcpu->enforce_cpuid);
+	assert_int_equal(enforce_cpuid(0, 1ull << 32), 0);
+	assert_true(vcpu->enforce_cpuid);
+	assert_int_equal(enforce_cpuid(0, 0), 0);
+	assert_false(vcpu->enforce_cpuid);
+}
+
 static void test_sipi_vector_event(void **state)
 {
 	struct kvm_vcpu_events e = events_now();
@@ -893,6 +914,7 @@ int main(void)
 		cmocka_unit_test_setup(test_events_refused, start),
 		cmocka_unit_test_setup(test_pending_exception_is_conflated, start),
 		cmocka_unit_test_setup(test_events_with_capabilities, start),
+		cmocka_unit_test_setup(test_enable_cap, start_with_irqchip),
 		cmocka_unit_test_setup(test_sipi_vector_event, start_with_irqchip),
 		cmocka_unit_test_setup(test_interrupt, start),
 		cmocka_unit_test_setup(test_machine_checks, start),
