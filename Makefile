@@ -52,7 +52,7 @@ BOOT_CFLAGS := -std=gnu11 -O2 -g -MMD -MP -I. $(CWARN) -ffreestanding -fpic -fsh
 	-fno-strict-aliasing -fno-asynchronous-unwind-tables -DGNU_EFI_USE_MS_ABI \
 	-DKEEL_VERSION='"$(VERSION)"' -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
 BOOT_OBJS := $(patsubst %,$(B)/loader/%.o,$(basename $(wildcard boot/efi/*.c)) \
-	lib/printf lib/string arch-x86/log_ring) \
+	lib/printf lib/string arch-x86/log_ring arch-x86/uart) \
 	$(B)/loader/boot/efi/launch.asm.o $(B)/loader/boot/efi/image.asm.o
 
 $(B)/loader/%.o: %.c

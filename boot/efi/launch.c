@@ -11,12 +11,14 @@
 #include "arch-x86/msr.h"
 #include "arch-x86/regs.h"
 #include "arch-x86/screen.h"
+#include "arch-x86/uart.h"
 #include "arch-x86/virt.h"
 #include "boot/efi/acpi.h"
 #include "boot/efi/tables.h"
 #include "boot/info.h"
 #include "kvm/abi.h"
 #include "lib/efi_mp_services.h"
+#include "lib/printf.h"
 #include "lib/string.h"
 #include "mm/phys.h"
 
@@ -72,6 +74,7 @@ static struct {
 	u64 block, block_pages;
 	bool keep_block;
 	u64 ring, ring_start; /* what this boot says begins at ring_start */
+	u16 log_port;	      /* serial=, 0: none */
 	u64 ram_end, ram_pages;
 	struct root_header header;
 	UINTN numbers[CPU_MAX]; /* firmware's processor number of each index */
@@ -109,6 +112,24 @@ static u64 tsc(void)
 	return (u64)high << 32 | low;
 }
 
+/* On the firmware's console, and in Keel's log as far as there is one already. */
+static void refuse(const char *format_text, ...) printf_like(1);
+static void refuse(const char *format_text, ...)
+{
+	char why[200], line[240];
+	va_list arguments;
+
+	va_start(arguments, format_text);
+	format_string(why, sizeof(why), format_text, arguments);
+	va_end(arguments);
+	say("keel: %s\n", why);
+	format(line, sizeof(line), "keel: not launched: %s\n", why);
+	if (the_launch.ring)
+		log_ring_write((struct log_ring *)the_launch.ring, line, strlen(line));
+	if (the_launch.log_port)
+		uart_write(the_launch.log_port, line, strlen(line));
+}
+
 /* ---- the machine ------------------------------------------------------------------------------
  */
 
@@ -137,7 +158,7 @@ static bool find_cpus(const struct config *config)
 		    !(cpu.status & PROCESSOR_ENABLED))
 			continue;
 		if (index >= CPU_MAX) {
-			say("keel: more than %u CPUs\n", CPU_MAX);
+			refuse("more than %u CPUs", CPU_MAX);
 			return false;
 		}
 		the_launch.numbers[index] = i;
@@ -145,8 +166,8 @@ static bool find_cpus(const struct config *config)
 		info->cpu_count += index != 0;
 	}
 	if (config->max_cpus && info->cpu_count > config->max_cpus) {
-		say("keel: the machine has %u CPUs, cpus=%u allows no launch\n", info->cpu_count,
-		    config->max_cpus);
+		refuse("the machine has %u CPUs, cpus=%u allows no launch", info->cpu_count,
+		       config->max_cpus);
 		return false;
 	}
 	return true;
@@ -212,7 +233,7 @@ static bool find_ram(void)
 	size += MAP_SLACK * descriptor_size;
 	map = pool_take(size);
 	if (!map || EFI_ERROR(BS->GetMemoryMap(&size, map, &key, &descriptor_size, &version))) {
-		say("keel: the firmware gives no memory map\n");
+		refuse("the firmware gives no memory map");
 		return false;
 	}
 	for (UINTN at = 0; at + descriptor_size <= size; at += descriptor_size) {
@@ -227,7 +248,7 @@ static bool find_ram(void)
 	}
 	pool_release(map);
 	if (!fits)
-		say("keel: the memory map has more than %u ranges\n", BOOT_RANGES);
+		refuse("the memory map has more than %u ranges", BOOT_RANGES);
 	return fits;
 }
 
@@ -290,7 +311,7 @@ static void find_platform(const struct config *config)
 	info->pm1b_event = facts.pm1b_event;
 	info->s3_type = facts.s3_type;
 	info->s4_type = facts.s4_type;
-	info->serial_port = config->serial_port;
+	info->serial_port = the_launch.log_port;
 	info->log_level = config->log_level;
 	info->check_entry = config->check_entry;
 	info->nmi_dump = config->nmi_dump;
@@ -420,7 +441,7 @@ static bool reserve(void)
 
 	if (EFI_ERROR(BS->AllocatePages(AllocateAddress, EfiReservedMemoryType, pages, &base)) &&
 	    EFI_ERROR(BS->AllocatePages(AllocateAnyPages, EfiReservedMemoryType, pages, &base))) {
-		say("keel: no %llu KiB of memory in one piece\n", (unsigned long long)pages * 4);
+		refuse("no %llu KiB of memory in one piece", (unsigned long long)pages * 4);
 		return false;
 	}
 	the_launch.block = the_launch.next = base;
@@ -556,7 +577,7 @@ static bool lay_out(void)
 	info->log_ring_size = LOG_RING_PAGES * PAGE_SIZE;
 	error = build_tables(image);
 	if (error) {
-		say("keel: root's page tables do not fit (error %d)\n", error);
+		refuse("root's page tables do not fit (error %d)", error);
 		return false;
 	}
 	copy = (struct boot_info *)take(pages_of(sizeof(*info)));
@@ -721,9 +742,10 @@ static s64 launch_cpus(void)
 
 static bool prepare(const struct config *config)
 {
+	the_launch.log_port = config->serial_port;
 	the_launch.info = pool_take(sizeof(*the_launch.info));
 	if (!the_launch.info) {
-		say("keel: no memory\n");
+		refuse("no memory");
 		return false;
 	}
 	memcpy(&the_launch.header, root_image, sizeof(the_launch.header));
@@ -821,7 +843,7 @@ bool launch(const struct config *config)
 	count = info->cpu_count; /* afterwards the info reads as zeros: it is Keel's */
 	result = enter_root(0, ROOT_PROBE);
 	if (result) {
-		say("keel: cannot run here: %s\n", info->why);
+		refuse("cannot run here: %s", info->why);
 		give_back();
 		return false;
 	}
