@@ -83,6 +83,9 @@ static void read_config(struct config *config, const EFI_LOADED_IMAGE *loaded)
 		else
 			say("keel: load options: %s: skipped\n", e->what);
 	}
+	if (config->error_count > CONFIG_ERRORS)
+		say("keel: and %u more wrong lines: skipped\n",
+		    config->error_count - CONFIG_ERRORS);
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table);
