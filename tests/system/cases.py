@@ -205,6 +205,11 @@ CASES += [
          [r"keel: launched: 2 CPUs", r"Keel guest: Linux", r"SELFTEST passed", r"Architecture: +x86_64",
           r"HOTPLUG passed"],
          forbid=[r"HOTPLUG failed"], machines=BOTH, quick=True),
+    Case("Linux as the management guest resets the machine", 120,
+         uki("--args", "console=ttyS0 tsc=reliable clocksource=tsc quiet keel.run=reboot_-f",
+             "--conf", "serial=0x3f8"),
+         [r"keel: launched: 2 CPUs", r"Keel guest: Linux", r"reboot: Restarting system",
+          r"^run: the machine was reset"], forbid=[r"triple fault"], status=1),
     Case("Linux's /dev/kvm from keel.ko: the KVM samples", 120,
          Linux("adder && flat32 && hello64 && cat /sys/module/keel/parameters/frames && rmmod keel && "
                "echo unloaded", ("--memory", "1024")),
