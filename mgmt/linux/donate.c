@@ -35,6 +35,22 @@ static struct page *allocate(u64 pages, unsigned int *order)
 	}
 }
 
+static void free_range(const struct keel_range *range)
+{
+	__free_pages(range->page, range->order);
+}
+
+void keel_reclaim(const struct keel_range *range)
+{
+	if (hypercall_system(KEEL_RECLAIM, page_to_phys(range->page), 0, 1ull << range->order)
+		    .value < 0) {
+		pr_err("keel: donated pages do not come back\n");
+		return;
+	}
+	keel_sync();
+	free_range(range);
+}
+
 int keel_donate(u64 pages, struct keel_range *range)
 {
 	struct keel_result r;
@@ -50,25 +66,11 @@ int keel_donate(u64 pages, struct keel_range *range)
 	keel_sync();
 	if (hypercall_system(KEEL_DONATED, r.value, 0, 0).value == 1)
 		return 0;
-	/* A CPU that Linux does not run may still hold the old translation. */
-	pr_err("keel: a CPU is offline: %u KiB stay donated\n", 4u << range->order);
+	/* A CPU that Linux does not run may still hold the old translation: they cannot be given.
+	 */
+	pr_err_ratelimited("keel: a CPU is offline: no virtual machine gets memory\n");
+	keel_reclaim(range);
 	return -EIO;
-}
-
-static void free_range(const struct keel_range *range)
-{
-	__free_pages(range->page, range->order);
-}
-
-void keel_reclaim(const struct keel_range *range)
-{
-	if (hypercall_system(KEEL_RECLAIM, page_to_phys(range->page), 0, 1ull << range->order)
-		    .value < 0) {
-		pr_err("keel: donated pages do not come back\n");
-		return;
-	}
-	keel_sync();
-	free_range(range);
 }
 
 int vm_grow(struct keel_vm *vm, u64 pages)

@@ -97,7 +97,7 @@ long keel_check_extension(unsigned long capability);
 /* donate.c: pages leave this system for a VM, and come back. */
 /* Each CPU makes a hypercall, and so flushes what it knew of donated and returned pages. */
 void keel_sync(void);
-/* At least `pages`, contiguous. -ENOMEM; -EIO: they are lost, since a CPU does not answer. */
+/* At least `pages`, contiguous. -ENOMEM; -EIO: a CPU is offline, and does not answer. */
 int keel_donate(u64 pages, struct keel_range *range);
 /* Donated pages that no VM took. */
 void keel_reclaim(const struct keel_range *range);
