@@ -246,6 +246,16 @@ $(B)/guest/linux.efi: scripts/mkuki $(KERNEL) $(B)/guest/management.cpio
 	scripts/mkuki $@ $(KERNEL) $(B)/guest/management.cpio \
 		"console=ttyS0 tsc=reliable clocksource=tsc mitigations=off quiet keel.test=2,400,500 keel.hotplug"
 
+# Kernels that keelrun refuses: one that ends early, one whose payload is zeros
+$(B)/guest/truncated: $(KERNEL)
+	@mkdir -p $(@D)
+	head -c 1M $< >$@
+
+$(B)/guest/corrupt: $(KERNEL)
+	@mkdir -p $(@D)
+	head -c 4K $< >$@
+	truncate -r $< $@
+
 # ---- bare-metal guests -------------------------------------------------------------------------
 GUESTS := $(patsubst tests/guests/%.asm,%,$(wildcard tests/guests/*.asm))
 
@@ -303,7 +313,7 @@ endif
 TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) $(KVM_CLIENTS:%=$(B)/kvm/%) \
 	$(LINUX_CLIENTS:%=$(B)/kvm/linux/%) \
 	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c)) \
-	$(B)/system/batch.efi
+	$(B)/system/batch.efi $(B)/guest/truncated $(B)/guest/corrupt
 
 test: setup
 	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
