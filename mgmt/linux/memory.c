@@ -494,8 +494,8 @@ int memory_dirty_log(struct keel_vm *vm, const void __user *arg)
 	struct keel_slot *slot;
 	struct kvm_dirty_log log;
 	void *bitmap = NULL;
-	size_t bytes;
-	int error = -ENOENT;
+	size_t bytes = 0;
+	int error = -ENOMEM;
 
 	if (copy_from_user(&log, arg, sizeof(log)))
 		return -EFAULT;
@@ -504,11 +504,10 @@ int memory_dirty_log(struct keel_vm *vm, const void __user *arg)
 	if (slot) {
 		bytes = ALIGN(slot->size >> PAGE_SHIFT, 64) / 8;
 		bitmap = kmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-		error = -ENOMEM;
 	}
-	if (bitmap)
-		error = vm_call(vm, vm->handle, KEEL_GET_DIRTY_LOG, virt_to_phys(bitmap), bytes,
-				log.slot)
+	if (bitmap || !slot) /* Keel says what is wrong with a number that no slot has */
+		error = vm_call(vm, vm->handle, KEEL_GET_DIRTY_LOG,
+				bitmap ? virt_to_phys(bitmap) : 0, bytes, log.slot)
 				.value;
 	mutex_unlock(&vm->slots_lock);
 	if (!error && copy_to_user(log.dirty_bitmap, bitmap, bytes))

@@ -4,6 +4,7 @@
  * KVM and on Keel alike. Usage: guests [sets] [NAME ...]; closes with "GUESTS N passed, N failed".
  * `sets`, on Keel: once with all optional features of the processor, without each, without all.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdint.h>
@@ -232,6 +233,45 @@ static void run_guests(int kvm, int run_size, int argc, char **argv)
 	}
 }
 
+/* What is wrong is said as on Linux: an unknown number first, then the pointer, then the slot. */
+static void run_errors(int kvm)
+{
+	struct kvm_dirty_log none = {.slot = 32763}, too_high = {.slot = 32764};
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0), vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	const unsigned long unknown = _IOW(KVMIO, 0xfe, uint64_t);
+	const struct {
+		int fd;
+		unsigned long request;
+		void *argument;
+		int error;
+	} calls[] = {
+		{kvm, unknown, NULL, EINVAL},
+		{vm, unknown, NULL, ENOTTY},
+		{vcpu, unknown, NULL, EINVAL},
+		{vm, KVM_IRQ_LINE, NULL, EFAULT},
+		{vcpu, KVM_GET_REGS, NULL, EFAULT},
+		{vcpu, KVM_SET_REGS, NULL, EFAULT},
+		{vcpu, KVM_GET_MSRS, NULL, EFAULT},
+		{vm, KVM_GET_DIRTY_LOG, NULL, EFAULT},
+		{vm, KVM_GET_DIRTY_LOG, &none, ENOENT},
+		{vm, KVM_GET_DIRTY_LOG, &too_high, EINVAL},
+	};
+	int ok = vcpu >= 0;
+
+	for (unsigned i = 0; ok && i < sizeof(calls) / sizeof(calls[0]); i++) {
+		errno = 0;
+		if (ioctl(calls[i].fd, calls[i].request, calls[i].argument) != -1 ||
+		    errno != calls[i].error) {
+			printf("call %u: error %d, not %d\n", i, errno, calls[i].error);
+			ok = 0;
+		}
+	}
+	printf("%s errors\n", ok ? "ok" : "FAIL");
+	*(ok ? &passed : &failed) += 1;
+	close(vcpu);
+	close(vm);
+}
+
 static int used_features(int kvm)
 {
 	int vm = ioctl(kvm, KVM_CREATE_VM, 0);
@@ -262,6 +302,7 @@ int main(int argc, char **argv)
 		argc--;
 		argv++;
 	}
+	run_errors(kvm);
 	run_guests(kvm, run_size, argc, argv);
 	for (unsigned bit = 1; bit && features; bit <<= 1) {
 		without = features & bit;

@@ -303,15 +303,17 @@ void kvm_forget(u64 base, u64 bytes)
 
 static int get_dirty_log(struct vm *vm, const struct kvm_dirty_log *log)
 {
-	struct slot *s = log ? find_slot(vm, log->slot) : NULL;
+	const struct slot *s;
+	u64 bitmap = 0, bytes = 0;
 
 	if (!log)
 		return -EFAULT;
-	if (!s)
-		return -ENOENT;
-	return (int)vm_call(vm, vm->handle, KEEL_GET_DIRTY_LOG, (u64)log->dirty_bitmap,
-			    ALIGN_UP(s->size / PAGE_SIZE, 64) / 8, log->slot)
-		.value;
+	s = find_slot(vm, log->slot);
+	if (s) { /* else Keel says what is wrong with the number */
+		bitmap = (u64)log->dirty_bitmap;
+		bytes = ALIGN_UP(s->size / PAGE_SIZE, 64) / 8;
+	}
+	return (int)vm_call(vm, vm->handle, KEEL_GET_DIRTY_LOG, bitmap, bytes, log->slot).value;
 }
 
 /* ---- arguments ---- */
@@ -354,12 +356,15 @@ static u64 argument_bytes(u64 request, u64 arg)
 	return bytes;
 }
 
+/* No memory is there, so Keel answers EFAULT if it knows the request. At 0 there is a page. */
+#define NOWHERE (1ull << 62)
+
 static int pass_on(struct vm *vm, u64 handle, u64 request, u64 arg)
 {
 	u64 bytes = argument_bytes(request, arg);
 
 	if (bytes && !arg)
-		return -EFAULT;
+		arg = NOWHERE;
 	if (!vm)
 		return (int)call(handle, request, arg, bytes, 0).value;
 	return (int)vm_call(vm, handle, request, arg, bytes, 0).value;
