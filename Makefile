@@ -114,7 +114,7 @@ endef
 $(foreach d,$(LAYERS) $(BACKENDS),$(eval $(call archive_rule,$(d))))
 
 # keel.efi's files that have no UEFI in them
-$(B)/unit/boot.a: $(patsubst %,$(B)/unit/boot/efi/%.o,config acpi tables)
+$(B)/unit/boot.a: $(patsubst %,$(B)/unit/boot/efi/%.o,config acpi tables reserve)
 	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $^

@@ -14,6 +14,7 @@
 #include "arch-x86/uart.h"
 #include "arch-x86/virt.h"
 #include "boot/efi/acpi.h"
+#include "boot/efi/reserve.h"
 #include "boot/efi/tables.h"
 #include "boot/info.h"
 #include "kvm/abi.h"
@@ -22,9 +23,6 @@
 #include "lib/string.h"
 #include "mm/phys.h"
 
-#define POOL_PAGES	      900 /* root's own: the management guest's tables, control blocks */
-#define POOL_PAGES_PER_CPU    32
-#define LOG_RING_PAGES	      16
 #define BLOCK_WISH	      0x4000000ull /* the same place at each boot: the log's ring is found again */
 #define MAP_SLACK	      8
 #define XAPIC_PAGE	      0xfee00000ull
@@ -295,7 +293,7 @@ static void find_platform(const struct config *config)
 	EFI_GUID screen_guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
 	struct boot_info *info = the_launch.info;
 	EFI_GRAPHICS_OUTPUT_PROTOCOL *screen;
-	struct acpi_facts facts;
+	struct acpi_facts acpi;
 
 	for (UINTN i = 0; i < ST->NumberOfTableEntries; i++) {
 		const EFI_CONFIGURATION_TABLE *t = &ST->ConfigurationTable[i];
@@ -304,20 +302,20 @@ static void find_platform(const struct config *config)
 		    (!info->rsdp && !memcmp(&t->VendorGuid, &acpi1, sizeof(acpi1))))
 			info->rsdp = (u64)t->VendorTable;
 	}
-	acpi_read(&facts, info->rsdp, 0);
-	info->pm1a_control = facts.pm1a_control;
-	info->pm1b_control = facts.pm1b_control;
-	info->pm1a_event = facts.pm1a_event;
-	info->pm1b_event = facts.pm1b_event;
-	info->s3_type = facts.s3_type;
-	info->s4_type = facts.s4_type;
+	acpi_read(&acpi, info->rsdp, 0);
+	info->pm1a_control = acpi.pm1a_control;
+	info->pm1b_control = acpi.pm1b_control;
+	info->pm1a_event = acpi.pm1a_event;
+	info->pm1b_event = acpi.pm1b_event;
+	info->s3_type = acpi.s3_type;
+	info->s4_type = acpi.s4_type;
 	info->serial_port = the_launch.log_port;
 	info->log_level = config->log_level;
 	info->check_entry = config->check_entry;
 	info->nmi_dump = config->nmi_dump;
 	info->teach = config->teach;
 	info->test = config->test;
-	info->tsc_khz = measure_tsc_khz(facts.pm_timer);
+	info->tsc_khz = measure_tsc_khz(acpi.pm_timer);
 	if (EFI_ERROR(BS->LocateProtocol(&screen_guid, NULL, (void **)&screen)) || !screen->Mode ||
 	    screen->Mode->Info->PixelFormat > PixelBlueGreenRedReserved8BitPerColor ||
 	    screen->Mode->FrameBufferBase % PAGE_SIZE)
@@ -344,15 +342,6 @@ static u64 take(u64 pages)
 static u64 pages_of(u64 bytes)
 {
 	return ALIGN_UP(bytes, PAGE_SIZE) / PAGE_SIZE;
-}
-
-/* Enough tables for RAM in pages of 2 MiB, with 4 KiB pages at the ends of each range. */
-static u64 table_pages(void)
-{
-	const struct boot_info *info = the_launch.info;
-
-	return 64 + 3 * (info->range_count + info->cpu_count / 32) +
-	       the_launch.ram_end / SIZE_1G * 2;
 }
 
 /*
@@ -384,29 +373,20 @@ static bool leaves_of_1g(const struct boot_info *info)
 	return svm ? cpuid_of(0x80000001).d & BIT(26) : ept_capabilities() & EPT_1G;
 }
 
-/*
- * Else the management guest's tables need one for each GiB that an address can have, and for each 2
- * MiB of what is mapped at launch.
- */
-static u64 small_leaf_pages(const struct boot_info *info)
-{
-	u32 bits = cpuid_of(0x80000008).a & 0xff;
-	u64 pages = leaves_of_1g(info) ? 0 : MIN(BIT(MIN(bits, 48u) - 30), 1024ul);
-
-	if (!leaves_of_2m(info))
-		pages += ALIGN_UP(MAX(the_launch.ram_end, BIT(32)), SIZE_1G) / SIZE_2M;
-	return pages;
-}
-
-static u64 block_pages(void)
+static struct reserve_facts facts(void)
 {
 	const struct boot_info *info = the_launch.info;
-	u64 per_cpu = CPU_BLOCK_PAGES + 1 + CPU_RING_PAGES + POOL_PAGES_PER_CPU;
 
-	return LOG_RING_PAGES + pages_of(the_launch.header.bss_end - ROOT_IMAGE_BASE) +
-	       table_pages() + pages_of(the_launch.ram_end / PAGE_SIZE * 2) + 1 +
-	       pages_of(sizeof(*info)) + info->cpu_count * per_cpu + POOL_PAGES +
-	       the_launch.ram_end / SIZE_1G + small_leaf_pages(info);
+	return (struct reserve_facts){
+		.ram_pages = the_launch.ram_pages,
+		.ram_end = the_launch.ram_end,
+		.cpu_count = info->cpu_count,
+		.range_count = info->range_count,
+		.address_bits = cpuid_of(0x80000008).a & 0xff,
+		.image_pages = pages_of(the_launch.header.bss_end - ROOT_IMAGE_BASE),
+		.leaves_1g = leaves_of_1g(info),
+		.leaves_2m = leaves_of_2m(info),
+	};
 }
 
 /* What the ring has from position on, at most TAIL_BYTES. */
@@ -437,8 +417,12 @@ static void open_ring(struct log_ring *ring)
 static bool reserve(void)
 {
 	EFI_PHYSICAL_ADDRESS base = BLOCK_WISH;
-	u64 pages = block_pages();
+	struct reserve_facts f = facts();
+	u64 pages = reserve_pages(&f), budget = reserve_budget(&f);
 
+	if (pages > budget)
+		say("keel: %llu KiB to reserve here, more than the budget of %llu KiB\n",
+		    (unsigned long long)pages * 4, (unsigned long long)budget * 4);
 	if (EFI_ERROR(BS->AllocatePages(AllocateAddress, EfiReservedMemoryType, pages, &base)) &&
 	    EFI_ERROR(BS->AllocatePages(AllocateAnyPages, EfiReservedMemoryType, pages, &base))) {
 		refuse("no %llu KiB of memory in one piece", (unsigned long long)pages * 4);
@@ -523,13 +507,14 @@ static int build_tables(u64 image)
 {
 	struct boot_info *info = the_launch.info;
 	struct tables *t = &the_launch.tables;
+	struct reserve_facts f = facts();
 	u64 code = ALIGN_DOWN((u64)launch_trampoline, PAGE_SIZE);
 	u64 code_end = ALIGN_UP((u64)launch_trampoline_end, PAGE_SIZE);
 	int error;
 	u64 cr4;
 
 	__asm__("mov %%cr4, %0" : "=r"(cr4));
-	t->next = take(table_pages());
+	t->next = take(reserve_table_pages(&f));
 	t->end = the_launch.next;
 	t->five_levels = cr4 & CR4_LA57;
 	t->pages_1g = cpuid_of(0x80000001).d & BIT(26);
