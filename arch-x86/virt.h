@@ -309,9 +309,10 @@ struct virt_vcpu {
 		};
 	};
 	u8 soft_len; /* of the INT n being injected */
-	bool step_tf;
-	u64 tsc_ratio;	   /* SVM: enum tsc_ratio; the VMCB has no field for it */
-	u32 intercept_set; /* enum virt_intercept in force */
+	bool step_tf, step_refused;
+	u32 step_intercepts[2]; /* SVM: what a step's entry has more is taken back behind it */
+	u64 tsc_ratio;		/* SVM: enum tsc_ratio; the VMCB has no field for it */
+	u32 intercept_set;	/* enum virt_intercept in force */
 	u64 step_rip;
 };
 

@@ -21,19 +21,12 @@ static void intercept_dr(struct virt_vcpu *v, bool on)
 	VMCB_SET(v, intercepts[SVM_DR_READ / 32], on ? ~0u : 0, CLEAN_INTERCEPTS);
 }
 
-/*
- * `request`: V_IRQ of the highest priority with a vector, or 0. After entries with V_IRQ the write
- * of TPR makes QEMU 7.2 look at its local APIC again: a host interrupt that came during such a
- * VMRUN may have been forgotten (docs/architecture.md, "QEMU").
- */
+/* `request`: V_IRQ of the highest priority with a vector, or 0. */
 static void set_virq(struct virt_vcpu *v, u64 request)
 {
 	u64 all = V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR | V_INTR_VECTOR;
-	u64 old = vmcb_of(v)->int_control;
 
-	if (old & V_IGNORE_TPR && (old & all) != request)
-		write_cr8(read_cr8());
-	VMCB_SET(v, int_control, (old & ~all) | request, CLEAN_TPR);
+	VMCB_SET(v, int_control, (vmcb_of(v)->int_control & ~all) | request, CLEAN_TPR);
 }
 
 static u64 virq_request(u8 vector)
@@ -41,13 +34,13 @@ static u64 virq_request(u8 vector)
 	return V_IRQ | V_INTR_PRIORITY | V_IGNORE_TPR | (u64)vector << V_INTR_VECTOR_SHIFT;
 }
 
-/* The guest's next instruction still holds interrupts off. */
-static bool in_shadow(const struct virt_vcpu *v)
+/* The guest's next instruction still holds interrupts off, and VMRUN would not know. */
+static bool in_lost_shadow(const struct virt_vcpu *v)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
 
-	return vmcb->int_state & INT_STATE_SHADOW && vmcb->rflags & RFLAGS_IF &&
-	       !(vmcb->event_inject & VMCB_EVENT_VALID);
+	return svm_features.qemu && vmcb->int_state & INT_STATE_SHADOW &&
+	       vmcb->rflags & RFLAGS_IF && !(vmcb->event_inject & VMCB_EVENT_VALID);
 }
 
 /*
@@ -56,12 +49,12 @@ static bool in_shadow(const struct virt_vcpu *v)
  * could take it, and is not delivered. It can only do one thing at a time: a window that is wanted
  * behind an interrupt opens with the handler's IRET at the earliest or its STI, and its wait begins
  * with the next exit, which the handler's end of interrupt or that IRET causes. In an interrupt
- * shadow it is for nothing: QEMU 7.2 does not load that, and would let the interrupt in before the
- * HLT behind an STI.
+ * shadow that QEMU's VMRUN does not load it is for nothing: the interrupt would come before the HLT
+ * behind an STI.
  */
 static void use_virq(struct virt_vcpu *v)
 {
-	bool window = v->intr_window && !v->virq_event && !in_shadow(v);
+	bool window = v->intr_window && !v->virq_event && !in_lost_shadow(v);
 
 	if (v->virq_event)
 		set_virq(v, virq_request(v->virq_event));
@@ -70,7 +63,8 @@ static void use_virq(struct virt_vcpu *v)
 	intercept_code(v, SVM_VINTR, window);
 	if (v->vm->kind == VIRT_CHILD)
 		intercept_code(v, SVM_IRET,
-			       v->nmi_state == NMI_MASKED || (v->intr_window && v->virq_event));
+			       v->nmi_state == NMI_MASKED ||
+				       ((v->intr_window || v->nmi_window) && v->virq_event));
 }
 
 /*
@@ -223,12 +217,16 @@ void svm_decode_vectoring(struct virt_vcpu *v, struct virt_event *event)
 	}
 }
 
+/* What would take our TF to where the guest sees it. */
+#define STEP_EXCEPTIONS (~0u & ~(u32)(BIT(VECTOR_NMI) | BIT(VECTOR_MC)))
+#define STEP_FLAGS	(BIT(SVM_PUSHF % 32) | BIT(SVM_POPF % 32) | BIT(SVM_SWINT % 32))
+
 /*
  * NMI masking of a child in software, for processors without a virtual NMI. After IRET's intercept
  * the IRET must still run before NMIs are open; when one waits, it runs with RFLAGS.TF, and so does
- * the one instruction of an interrupt shadow, also when an interrupt waits. The #DB that follows is
- * ours unless the guest had set TF itself. An event being injected would push that TF: then the
- * window has to wait.
+ * the one instruction of an interrupt shadow; under QEMU also when an interrupt waits. The #DB that
+ * follows is ours unless the guest had set TF itself. Exceptions and instructions that store or
+ * load flags exit instead. An event being injected would push that TF: then the window has to wait.
  */
 static void step(struct virt_vcpu *v)
 {
@@ -238,16 +236,24 @@ static void step(struct virt_vcpu *v)
 	v->step_rip = v->rip;
 	v->step_tf = vmcb->rflags & RFLAGS_TF;
 	vmcb->rflags |= RFLAGS_TF;
+	v->step_intercepts[0] = vmcb->intercepts[SVM_EXCEPTION / 32];
+	v->step_intercepts[1] = vmcb->intercepts[SVM_PUSHF / 32];
+	vmcb->intercepts[SVM_EXCEPTION / 32] |= STEP_EXCEPTIONS;
+	vmcb->intercepts[SVM_PUSHF / 32] |=
+		STEP_FLAGS | (v->nmi_state == NMI_IRET ? 0 : BIT(SVM_IRET % 32));
+	v->dirty |= CLEAN_INTERCEPTS;
 }
 
 void svm_windows_prepare(struct virt_vcpu *v)
 {
+	bool refused = v->step_refused && v->rip == v->step_rip;
 	bool nmi = v->nmi_window && v->nmi_state != NMI_MASKED && !v->virq_event &&
 		   !(vmcb_of(v)->event_inject & VMCB_EVENT_VALID);
 
+	v->step_refused = false;
 	if (v->intr_window)
 		use_virq(v);
-	if (nmi || (v->intr_window && in_shadow(v)))
+	if (!refused && (nmi || (v->intr_window && in_lost_shadow(v))))
 		step(v);
 }
 
@@ -263,6 +269,30 @@ void svm_nmi_iret(struct virt_vcpu *v, struct vm_exit *e)
 	intercept_code(v, SVM_IRET, false);
 }
 
+/* The exit of an instruction that cannot run with our TF: once without it, and no step. */
+static bool refuses_step(u64 code)
+{
+	return code == SVM_PUSHF || code == SVM_POPF || code == SVM_SWINT || code == SVM_IRET;
+}
+
+static void end_step(struct virt_vcpu *v, struct vm_exit *e, bool trap)
+{
+	struct vmcb *vmcb = vmcb_of(v);
+
+	/* What a stepped IRET loaded is the guest's own. */
+	if (!v->step_tf && !(trap && v->nmi_state == NMI_IRET))
+		vmcb->rflags = v->rflags &= ~(u64)RFLAGS_TF;
+	vmcb->intercepts[SVM_EXCEPTION / 32] = v->step_intercepts[0];
+	vmcb->intercepts[SVM_PUSHF / 32] = v->step_intercepts[1];
+	v->dirty |= CLEAN_INTERCEPTS;
+	v->stepping = false;
+	use_virq(v); /* IRET's intercept may have changed meanwhile */
+	if (refuses_step(vmcb->exit_code)) {
+		v->step_refused = v->nmi_state != NMI_IRET;
+		e->reason = EXIT_NONE;
+	}
+}
+
 void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e)
 {
 	struct vmcb *vmcb = vmcb_of(v);
@@ -270,9 +300,8 @@ void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e)
 		v->stepping && vmcb->exit_code == SVM_EXCEPTION + VECTOR_DB && vmcb->dr6 & DR6_BS;
 	bool moved = trap || v->rip != v->step_rip;
 
-	if (v->stepping && !v->step_tf && (trap || !moved))
-		vmcb->rflags = v->rflags &= ~(u64)RFLAGS_TF;
-	v->stepping = false;
+	if (v->stepping)
+		end_step(v, e, trap);
 	if (!moved) /* a host interrupt or a nested page fault came first: again later */
 		return;
 	if (v->nmi_state == NMI_IRET)
@@ -280,5 +309,8 @@ void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e)
 	if (!trap || v->step_tf)
 		return;
 	VMCB_SET(v, dr6, vmcb->dr6 & ~(u64)DR6_BS, CLEAN_DRX);
-	e->reason = v->nmi_window ? EXIT_NMI_WINDOW : EXIT_NONE;
+	if (vmcb->dr6 & (DR6_B0 | DR6_B1 | DR6_B2 | DR6_B3)) /* the guest's own came with it */
+		e->exception.payload &= ~(u64)DR6_BS;
+	else
+		e->reason = v->nmi_window ? EXIT_NMI_WINDOW : EXIT_NONE;
 }

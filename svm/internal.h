@@ -43,6 +43,7 @@ struct svm_cpu_features {
 	bool lbr_virt;
 	bool rsb_fill; /* the return predictor must be refilled after an exit */
 	bool dr_mask;  /* there are DR0_ADDR_MASK to DR3_ADDR_MASK */
+	bool qemu;     /* QEMU's own SVM, whose faults docs/architecture.md lists */
 	u8 physical_bits;
 };
 extern struct svm_cpu_features svm_features;

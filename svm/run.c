@@ -192,6 +192,12 @@ static noinline void settle_rare(struct virt_vcpu *v, struct vm_exit *e)
 	}
 	if (virt_teach)
 		teach_exit(v, e, svm_exit_name(e->raw), vmcb->exit_info2);
+	/*
+	 * QEMU may have forgotten a host interrupt that came during a VMRUN with V_IRQ: a write of
+	 * TPR makes its local APIC look again (docs/architecture.md, "QEMU").
+	 */
+	if (svm_features.qemu && vmcb->int_control & V_IGNORE_TPR)
+		write_cr8(read_cr8());
 	if (v->virq_event)
 		svm_virq_settle(v, e);
 	if (v->stepping || v->nmi_state == NMI_IRET)

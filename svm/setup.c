@@ -64,6 +64,15 @@ static bool has_auto_ibrs(void)
 	return cpuid(0x80000000, 0).eax >= 0x80000021 && cpuid(0x80000021, 0).eax & BIT(8);
 }
 
+/* QEMU without a processor's help says so in the hypervisor's leaf. */
+static bool is_qemu(void)
+{
+	struct cpuid_regs r = cpuid(0x40000000, 0);
+
+	return cpuid(1, 0).ecx & BIT(31) && r.ebx == 0x54474354 && r.ecx == 0x43544743 &&
+	       r.edx == 0x47435447; /* TCGTCGTCGTCG */
+}
+
 static void read_features(u64 *features)
 {
 	static const struct {
@@ -96,6 +105,7 @@ static void read_features(u64 *features)
 	 */
 	svm_features.rsb_fill = speculation & BIT(12) && !has_auto_ibrs();
 	svm_features.physical_bits = cpuid(0x80000008, 0).eax & 0xff;
+	svm_features.qemu = is_qemu();
 }
 
 const char *svm_probe(u64 *features)

@@ -72,6 +72,7 @@ static inline void make_vcpu(enum virt_kind kind)
 	vm.slat_generation = 1;
 	pool_pages_left = 100;
 	svm_features.physical_bits = 48;
+	svm_features.qemu = false;
 	assert_int_equal(svm_vm_init(&vm, NULL), 0);
 	assert_int_equal(svm_vcpu_init(&vcpu, &vm, NULL), 0);
 	vmcb = vcpu.hw;

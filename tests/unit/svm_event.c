@@ -158,20 +158,24 @@ static void tpr_is_written_behind_virq(void **state)
 {
 	load();
 	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
-	tpr_writes = 0;
-	svm_inject(&vcpu, &intr);
-	guest = guest_takes_virq;
-	enter();
-	assert_int_equal(tpr_writes, 1);
-	enter();
-	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
-	guest = guest_interrupted;
-	enter();
-	assert_int_equal(tpr_writes, 1);
-	svm_intercept(&vcpu, 0);
-	assert_int_equal(tpr_writes, 2);
-	svm_intercept(&vcpu, INTERCEPT_BP);
-	assert_int_equal(tpr_writes, 2);
+	for (u32 i = 0; i < 2; i++) {
+		svm_features.qemu = i;
+		tpr_writes = 0;
+		svm_inject(&vcpu, &intr);
+		guest = guest_takes_virq;
+		enter();
+		assert_int_equal(tpr_writes, i);
+		enter();
+		assert_int_equal(tpr_writes, i);
+		svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+		guest = guest_interrupted;
+		enter(); /* a window that stays wanted */
+		enter();
+		assert_int_equal(tpr_writes, 3 * i);
+		svm_intercept(&vcpu, 0);
+		enter();
+		assert_int_equal(tpr_writes, 3 * i);
+	}
 }
 
 static void guest_hlt(void)
@@ -191,6 +195,15 @@ static void guest_behind_shadow(void)
 static void window_in_shadow(void **state)
 {
 	load();
+	vcpu.rip = vmcb->rip = 0x2000;
+	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	vmcb->int_state = INT_STATE_SHADOW;
+	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+	guest = guest_hlt;
+	enter(); /* a processor loads the shadow */
+	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_IF);
+	assert_int_equal(entered.int_control, V_INTR_MASKING | VIRQ(0));
+	svm_features.qemu = true;
 	vcpu.rip = vmcb->rip = 0x2000;
 	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
 	vmcb->int_state = INT_STATE_SHADOW;
@@ -514,6 +527,7 @@ static void nmi_window_waits_for_virq(void **state)
 	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
 	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
 	svm_inject(&vcpu, &intr);
+	assert_true(intercepted(SVM_IRET)); /* after which it is looked for again */
 	guest = guest_takes_virq;
 	enter();
 	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_IF);
@@ -528,6 +542,94 @@ static void nmi_cut_short(void **state)
 	assert_int_equal(enter()->vectoring.type, EVENT_NMI);
 	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 0);
 	assert_false(intercepted(SVM_IRET));
+}
+
+/* NMIs and machine checks exit for other reasons. */
+#define STEP_OWN (u32)(BIT(VECTOR_NMI) | BIT(VECTOR_MC))
+
+static void leave_faulting(void)
+{
+	set_exit(SVM_EXCEPTION + VECTOR_PF, 2, 0x5000);
+}
+
+static void leave_at_pushf(void)
+{
+	set_exit(SVM_PUSHF, 0, 0);
+}
+
+static void in_a_step(void)
+{
+	load();
+	svm_features.qemu = true;
+	vcpu.rip = vmcb->rip = 0x2000;
+	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	vmcb->int_state = INT_STATE_SHADOW;
+	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+}
+
+/* A fault, or an instruction that stores flags: our TF is not seen. */
+static void a_step_hides_its_tf(void **state)
+{
+	in_a_step();
+	guest = leave_faulting;
+	assert_int_equal(enter()->reason, EXIT_EXCEPTION);
+	assert_int_equal(entered.intercepts[SVM_EXCEPTION / 32] & ~STEP_OWN, ~0u & ~STEP_OWN);
+	assert_int_equal(vmcb->rflags, RFLAGS_ONE | RFLAGS_IF);
+	assert_false(intercepted(SVM_EXCEPTION + VECTOR_PF));
+	guest = leave_at_pushf;
+	assert_int_equal(enter()->reason, EXIT_NONE);
+	assert_int_equal(vmcb->rflags, RFLAGS_ONE | RFLAGS_IF);
+	assert_false(intercepted(SVM_PUSHF));
+	guest = guest_interrupted;
+	enter(); /* now it runs without a step, */
+	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_IF);
+	enter(); /* and if it has not, it is tried again */
+	assert_int_equal(entered.rflags, RFLAGS_ONE | RFLAGS_IF | RFLAGS_TF);
+}
+
+static void guest_steps_to_tf(void)
+{
+	leave_at(0x3000, SVM_EXCEPTION + VECTOR_DB, DR6_INIT | DR6_BS, RFLAGS_ONE | RFLAGS_TF);
+}
+
+/* The NMI's IRET goes back to code that its debugger steps. */
+static void a_stepped_iret_loads_tf(void **state)
+{
+	inject_nmi();
+	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
+	guest = guest_steps_to_tf;
+	assert_int_equal(enter()->reason, EXIT_NMI_WINDOW);
+	assert_int_equal(vmcb->rflags, RFLAGS_ONE | RFLAGS_TF);
+}
+
+static void guest_hits_breakpoint(void)
+{
+	leave_at(0x3000, SVM_EXCEPTION + VECTOR_DB, DR6_INIT | DR6_BS | DR6_B0, entered.rflags);
+}
+
+/* A data breakpoint in the stepped instruction is the guest's. */
+static void a_breakpoint_in_a_step(void **state)
+{
+	in_a_step();
+	guest = guest_hits_breakpoint;
+	assert_int_equal(enter()->reason, EXIT_EXCEPTION);
+	assert_int_equal(last.exception.payload, DR6_B0);
+	assert_int_equal(vmcb->rflags, RFLAGS_ONE | RFLAGS_IF);
+}
+
+/* POP SS behind STI: no trap behind it, and the next instruction exits. */
+static void guest_cpuid_behind_pop_ss(void)
+{
+	leave_at(0x2001, SVM_CPUID, DR6_INIT, entered.rflags);
+	vmcb->int_state = INT_STATE_SHADOW;
+}
+
+static void a_step_without_a_trap(void **state)
+{
+	in_a_step();
+	guest = guest_cpuid_behind_pop_ss;
+	assert_int_equal(enter()->reason, EXIT_CPUID);
+	assert_int_equal(vmcb->rflags, RFLAGS_ONE | RFLAGS_IF);
 }
 
 #define CHILD(f) cmocka_unit_test_setup_teardown(f, setup_child, teardown)
@@ -556,6 +658,10 @@ int main(void)
 		CHILD(nmi_window_waits_for_injection),
 		CHILD(nmi_window_waits_for_virq),
 		CHILD(nmi_cut_short),
+		CHILD(a_step_hides_its_tf),
+		CHILD(a_stepped_iret_loads_tf),
+		CHILD(a_breakpoint_in_a_step),
+		CHILD(a_step_without_a_trap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@
 
 static struct {
 	u32 vendor, hypervisor, extended_last, svm, np, lock, asids, features, ibpb, auto_ibrs;
-	u32 dr_mask;
+	u32 dr_mask, qemu;
 	u64 vm_cr, efer, hsave;
 } hw;
 static bool gif;
@@ -26,6 +26,10 @@ struct cpuid_regs cpuid(u32 leaf, u32 subleaf)
 		break;
 	case 7:
 		r.ebx = BIT(10);
+		break;
+	case 0x40000000:
+		if (hw.qemu)
+			r = (struct cpuid_regs){0x40000001, 0x54474354, 0x43544743, 0x47435447};
 		break;
 	case 0x80000000:
 		r.eax = hw.extended_last;
@@ -159,10 +163,11 @@ static void features(void **state)
 	assert_false(svm_features.lbr_virt);
 	assert_false(svm_features.rsb_fill);
 	assert_false(svm_features.dr_mask);
+	assert_false(svm_features.qemu);
 	assert_int_equal(svm_features.physical_bits, 43);
 	hw.features = 0x4fa;
 	hw.ibpb = 1;
-	hw.dr_mask = 1;
+	hw.dr_mask = hw.hypervisor = hw.qemu = 1;
 	svm_probe(&found);
 	assert_int_equal(found, always | VIRT_SLAT_1G | VIRT_INVPCID | VIRT_NEXT_RIP |
 					VIRT_DECODE_ASSISTS | VIRT_FLUSH_BY_ASID | VIRT_CLEAN_BITS |
@@ -170,6 +175,8 @@ static void features(void **state)
 	assert_true(svm_features.lbr_virt);
 	assert_true(svm_features.rsb_fill);
 	assert_true(svm_features.dr_mask);
+	assert_true(svm_features.qemu);
+	hw.hypervisor = hw.qemu = 0;
 	hw.auto_ibrs = 1;
 	svm_probe(&found);
 	assert_false(svm_features.rsb_fill);
