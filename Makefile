@@ -301,6 +301,7 @@ setup:
 	@scripts/setup --quiet
 
 run: setup
+	@$(MAKE) --no-print-directory -q all 2>/dev/null || echo "building keel.efi, keelrun.efi, keel.ko and the image"
 	@$(MAKE) --no-print-directory -s all
 ifeq ($(ON_TERMINAL),yes)
 	scripts/run --machine $(MACHINE) --interactive --timeout 86400 \
