@@ -84,7 +84,7 @@ static void test_no_tables(void **state)
 	acpi_read(&facts, 0, 0);
 	assert_int_equal(facts.pm1a_control, 0);
 	assert_int_equal(facts.s3_type, ACPI_NO_SLEEP);
-	put_table(FADT, "XXXX", 268);
+	put_table(FADT, "NONE", 268);
 	read_tables();
 	assert_int_equal(facts.pm1a_control, 0);
 	assert_int_equal(facts.s4_type, ACPI_NO_SLEEP);
