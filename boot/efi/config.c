@@ -40,13 +40,6 @@ static const struct name tests[] = {{"root-pf", ROOT_TEST_PAGE_FAULT},
 				    {"root-df", ROOT_TEST_DOUBLE_FAULT},
 				    {"launch-fail", ROOT_TEST_LAUNCH}};
 
-static void note(struct config *c, u32 line, const char *what)
-{
-	if (c->error_count < CONFIG_ERRORS)
-		c->errors[c->error_count] = (struct config_error){line, what};
-	c->error_count++;
-}
-
 static bool is_blank(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r';
@@ -182,21 +175,20 @@ static const char *set(struct config *c, struct text key, struct text value)
 	return NULL;
 }
 
-static void set_line(struct config *c, u32 line, struct text t)
+/* NULL, or what is wrong. */
+static const char *set_line(struct config *c, struct text t)
 {
-	const char *what = "KEY=VALUE is expected";
 	u64 equal = 0;
 
 	t = trim(t);
 	if (!t.length || t.start[0] == '#')
-		return;
+		return NULL;
 	while (equal < t.length && t.start[equal] != '=')
 		equal++;
-	if (equal < t.length)
-		what = set(c, trim((struct text){t.start, equal}),
-			   trim((struct text){t.start + equal + 1, t.length - equal - 1}));
-	if (what)
-		note(c, line, what);
+	if (equal == t.length)
+		return "KEY=VALUE is expected";
+	return set(c, trim((struct text){t.start, equal}),
+		   trim((struct text){t.start + equal + 1, t.length - equal - 1}));
 }
 
 const char *config_feature_name(u64 feature)
@@ -212,40 +204,56 @@ void config_defaults(struct config *c)
 	*c = (struct config){.log_level = LOG_INFO};
 }
 
-void config_parse_file(struct config *c, const char *text, u64 size)
+const char *config_read_file(struct config *c, struct config_text *t)
 {
-	u64 start = 0;
-	u32 line = 1;
+	while (t->at < t->size) {
+		struct text line = {t->start + t->at, 0};
+		const char *what;
 
-	for (u64 i = 0; i <= size; i++) {
-		if (i < size && text[i] != '\n')
-			continue;
-		set_line(c, line++, (struct text){text + start, i - start});
-		start = i + 1;
+		while (t->at < t->size && t->start[t->at] != '\n')
+			t->at++;
+		line.length = t->start + t->at++ - line.start;
+		t->line++;
+		what = set_line(c, line);
+		if (what)
+			return what;
 	}
+	return NULL;
 }
 
-void config_parse_options(struct config *c, const char *text)
+static const char *set_option(struct config *c, struct text word, bool first)
 {
-	bool first = true;
+	bool setting = false;
 
-	while (*text) {
-		u64 length = 0;
-		bool setting = false;
+	for (u64 i = 0; i < word.length; i++)
+		setting |= word.start[i] == '=';
+	if (equals(word, "check"))
+		c->check_machine = true;
+	else if (setting || !first)
+		return set_line(c, word);
+	return NULL;
+}
 
-		while (is_blank(*text))
-			text++;
-		if (!strncmp(text, "args=", 5)) {
-			set_line(c, 0, (struct text){text, strlen(text)});
-			return;
+const char *config_read_options(struct config *c, struct config_text *t)
+{
+	while (t->at < t->size) {
+		bool first = !t->at;
+		struct text word;
+		const char *what;
+
+		while (t->at < t->size && is_blank(t->start[t->at]))
+			t->at++;
+		word = (struct text){t->start + t->at, t->size - t->at};
+		if (word.length >= 5 && !memcmp(word.start, "args=", 5)) {
+			t->at = t->size;
+			return set_line(c, word);
 		}
-		while (text[length] && !is_blank(text[length]))
-			setting |= text[length++] == '=';
-		if (equals((struct text){text, length}, "check"))
-			c->check_machine = true;
-		else if (length && (setting || !first))
-			set_line(c, 0, (struct text){text, length});
-		text += length;
-		first = false;
+		while (t->at < t->size && !is_blank(t->start[t->at]))
+			t->at++;
+		word.length = t->start + t->at - word.start;
+		what = set_option(c, word, first);
+		if (what)
+			return what;
 	}
+	return NULL;
 }

@@ -4,9 +4,8 @@
 
 #include "lib/types.h"
 
-#define CONFIG_PATH   160
-#define CONFIG_ARGS   1024
-#define CONFIG_ERRORS 8
+#define CONFIG_PATH 160
+#define CONFIG_ARGS 1024
 
 struct config {
 	char next[CONFIG_PATH]; /* empty: keelrun.efi when it is there */
@@ -20,23 +19,29 @@ struct config {
 	bool check_machine; /* report on this machine instead of launching */
 	bool teach;	    /* log=teach */
 	bool nmi_dump;
-	u64 hw_off;	 /* enum virt_feature of arch-x86/virt.h */
-	u32 test;	 /* enum root_test of boot/info.h */
-	u32 error_count; /* of all wrong lines; the first CONFIG_ERRORS are kept */
-	struct config_error {
-		u32 line; /* from 1; 0: the load options */
-		const char *what;
-	} errors[CONFIG_ERRORS];
+	u64 hw_off; /* enum virt_feature of arch-x86/virt.h */
+	u32 test;   /* enum root_test of boot/info.h */
+};
+
+/* A text with settings. */
+struct config_text {
+	const char *start;
+	u64 size; /* bytes */
+	u64 at;	  /* what comes next */
+	u32 line; /* of keel.conf: that was read last, from 1 */
 };
 
 /* The name that hw-off= has for one feature of enum virt_feature; NULL: none. */
 const char *config_feature_name(u64 feature);
 void config_defaults(struct config *c);
-/* keel.conf: one KEY=VALUE a line, '#' starts a comment line. Wrong lines are noted and skipped. */
-void config_parse_file(struct config *c, const char *text, u64 size);
+/*
+ * Both read on until something is wrong, which is skipped: what is returned says what. NULL: the
+ * text is at its end.
+ */
+/* keel.conf: one KEY=VALUE a line, '#' starts a comment line. */
+const char *config_read_file(struct config *c, struct config_text *t);
 /*
  * Load options: words KEY=VALUE, blanks between; args= takes all the rest. A first word without
- * '=' is the program's name. The word check is short for check=machine, wherever it stands. Other
- * words that are no setting are noted as line 0.
+ * '=' is the program's name. The word check is short for check=machine, wherever it stands.
  */
-void config_parse_options(struct config *c, const char *text);
+const char *config_read_options(struct config *c, struct config_text *t);

@@ -110,7 +110,15 @@ static u64 tsc(void)
 	return (u64)high << 32 | low;
 }
 
-/* On the firmware's console, and in Keel's log as far as there is one already. */
+void launch_log(const char *line)
+{
+	if (the_launch.ring)
+		log_ring_write((struct log_ring *)the_launch.ring, line, strlen(line));
+	if (the_launch.log_port)
+		uart_write(the_launch.log_port, line, strlen(line));
+}
+
+/* On the firmware's console, and in Keel's log. */
 static void refuse(const char *format_text, ...) printf_like(1);
 static void refuse(const char *format_text, ...)
 {
@@ -122,10 +130,7 @@ static void refuse(const char *format_text, ...)
 	va_end(arguments);
 	say("keel: %s\n", why);
 	format(line, sizeof(line), "keel: not launched: %s\n", why);
-	if (the_launch.ring)
-		log_ring_write((struct log_ring *)the_launch.ring, line, strlen(line));
-	if (the_launch.log_port)
-		uart_write(the_launch.log_port, line, strlen(line));
+	launch_log(line);
 }
 
 /* ---- the machine ------------------------------------------------------------------------------
@@ -824,6 +829,7 @@ bool launch(const struct config *config)
 		give_back();
 		return false;
 	}
+	config_log();
 	info = the_launch.info;
 	count = info->cpu_count; /* afterwards the info reads as zeros: it is Keel's */
 	result = enter_root(0, ROOT_PROBE);

@@ -18,6 +18,9 @@ void pool_release(void *p);
 /* Formatted text on the firmware's console. */
 void say(const char *format, ...) printf_like(1);
 
+/* main.c: names the wrong lines of the configuration once more, in Keel's log. */
+void config_log(void);
+
 /* file.c: whole files of the volume that Keel was started from; paths in ASCII, either slash. */
 /* NULL: not there or not readable. Free with pool_release(). One zero byte follows the content. */
 char *file_load(EFI_HANDLE device, const char *path, u64 *size);
@@ -30,6 +33,8 @@ bool file_save(EFI_HANDLE device, const char *path, const char *text, u64 size);
 
 /* launch.c: false: this machine goes on without Keel, and why has been said. */
 bool launch(const struct config *config);
+/* A line for Keel's log: its ring and its port, as far as there are some already. */
+void launch_log(const char *line);
 /* Keel is underneath already. */
 bool launch_is_running(void);
 /* What a launch would find and use; nothing is launched, and all memory has been given back. */

@@ -12,6 +12,9 @@
 EFI_SYSTEM_TABLE *ST;
 EFI_BOOT_SERVICES *BS;
 
+/* Kept: they are read once more when Keel's log is there. */
+static struct config_text conf_file, options;
+
 void *pool_take(u64 size)
 {
 	void *p;
@@ -46,46 +49,55 @@ void say(const char *format_text, ...)
 	ST->ConOut->OutputString(ST->ConOut, wide);
 }
 
-static void read_options(struct config *config, const EFI_LOADED_IMAGE *loaded)
+static void load_options(const EFI_LOADED_IMAGE *loaded)
 {
 	const CHAR16 *wide = loaded->LoadOptions;
-	u64 count = MIN((u64)loaded->LoadOptionsSize / 2, (u64)OPTIONS_MAX - 1);
-	char text[OPTIONS_MAX];
+	u64 count = MIN((u64)loaded->LoadOptionsSize / 2, (u64)OPTIONS_MAX);
+	static char text[OPTIONS_MAX];
 	u64 n = 0;
 
 	while (n < count && wide[n] >= ' ' && wide[n] < 0x7f) {
 		text[n] = (char)wide[n];
 		n++;
 	}
-	text[n] = 0;
 	/* Boot managers leave binary data of their own there: that is no mistake of the user's. */
-	if (n < count && wide[n])
-		return;
-	config_parse_options(config, text);
+	if (n == count || !wide[n])
+		options = (struct config_text){.start = text, .size = n};
 }
 
-static void read_config(struct config *config, const EFI_LOADED_IMAGE *loaded)
+static void tell(bool to_log, const char *format_text, ...) printf_like(2);
+static void tell(bool to_log, const char *format_text, ...)
 {
-	u64 size;
-	char *text = file_load(loaded->DeviceHandle, CONFIG_FILE, &size);
+	char line[200];
+	va_list arguments;
+
+	va_start(arguments, format_text);
+	format_string(line, sizeof(line), format_text, arguments);
+	va_end(arguments);
+	if (to_log)
+		launch_log(line);
+	else
+		say("%s", line);
+}
+
+/* The whole configuration; wrong lines are named on the console, or in Keel's log. */
+static void read_config(struct config *config, bool to_log)
+{
+	struct config_text file = conf_file, words = options;
+	const char *what;
 
 	config_defaults(config);
-	if (text) {
-		config_parse_file(config, text, size);
-		pool_release(text);
-	}
-	read_options(config, loaded);
-	for (u32 i = 0; i < MIN(config->error_count, (u32)CONFIG_ERRORS); i++) {
-		const struct config_error *e = &config->errors[i];
+	while ((what = config_read_file(config, &file)))
+		tell(to_log, "keel: " CONFIG_FILE " line %u: %s: skipped\n", file.line, what);
+	while ((what = config_read_options(config, &words)))
+		tell(to_log, "keel: load options: %s: skipped\n", what);
+}
 
-		if (e->line)
-			say("keel: " CONFIG_FILE " line %u: %s: skipped\n", e->line, e->what);
-		else
-			say("keel: load options: %s: skipped\n", e->what);
-	}
-	if (config->error_count > CONFIG_ERRORS)
-		say("keel: and %u more wrong lines: skipped\n",
-		    config->error_count - CONFIG_ERRORS);
+void config_log(void)
+{
+	static struct config again;
+
+	read_config(&again, true);
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table);
@@ -95,6 +107,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 	EFI_GUID guid = LOADED_IMAGE_PROTOCOL;
 	EFI_LOADED_IMAGE *loaded;
 	EFI_STATUS status;
+	bool launched;
 
 	ST = table;
 	BS = table->BootServices;
@@ -103,7 +116,9 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 		return status;
 	say("keel: a thin hypervisor, version " KEEL_VERSION "\n");
 	BS->SetWatchdogTimer(0, 0, 0, NULL);
-	read_config(&config, loaded);
+	conf_file.start = file_load(loaded->DeviceHandle, CONFIG_FILE, &conf_file.size);
+	load_options(loaded);
+	read_config(&config, false);
 	if (config.check_machine) {
 		check_machine(&config, loaded->DeviceHandle);
 		if (config.power_off)
@@ -112,7 +127,10 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 	}
 	if (!config.next[0] && file_exists(loaded->DeviceHandle, DEFAULT_NEXT))
 		memcpy(config.next, DEFAULT_NEXT, sizeof(DEFAULT_NEXT));
-	if (!launch(&config) && config.stop_on_fail) {
+	launched = launch(&config);
+	if (conf_file.start)
+		pool_release((void *)conf_file.start);
+	if (!launched && config.stop_on_fail) {
 		say("keel: on-fail=stop: back to the firmware\n");
 		return EFI_UNSUPPORTED;
 	}
