@@ -316,17 +316,21 @@ TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) $(KVM_CLIENT
 	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c)) \
 	$(B)/system/batch.efi $(B)/guest/truncated $(B)/guest/corrupt
 
+# All that the system cases start
+.PHONY: test-programs
+test-programs: all $(TEST_GUESTS)
+
 test: setup
-	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
+	@$(MAKE) --no-print-directory -s -j2 test-programs
 	tests/run
 
 test-quick: setup
-	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
+	@$(MAKE) --no-print-directory -s -j2 test-programs
 	tests/run --quick
 
 # Hours: each system case on each machine
 test-matrix: setup
-	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
+	@$(MAKE) --no-print-directory -s -j2 test-programs
 	tests/run --matrix
 
 check: $(B)/root.elf
