@@ -106,6 +106,37 @@ static bool pae_paging(struct vcpu *vcpu, u64 cr4)
 	return get(vcpu, VREG_CR0) & CR0_PG && cr4 & CR4_PAE && !(get(vcpu, VREG_EFER) & EFER_LMA);
 }
 
+bool control_pae_paging(struct vcpu *vcpu)
+{
+	return pae_paging(vcpu, get(vcpu, VREG_CR4));
+}
+
+bool control_get_pdptes(struct vcpu *vcpu, u64 pdpte[4])
+{
+	gpa_t table = GPA(get(vcpu, VREG_CR3) & MASK(31, 5));
+
+	/* SVM reads them in memory at each walk: APM vol. 2, "Legacy PAE Mode". */
+	if (!virt->ept || vcpu->request & REQUEST_PDPTES)
+		return !guest_read(&vcpu->vm->mem, table, pdpte, 4 * sizeof(*pdpte), NULL);
+	for (u32 i = 0; i < 4; i++)
+		pdpte[i] = get(vcpu, VREG_PDPTE0 + i);
+	return true;
+}
+
+void control_set_pdptes(struct vcpu *vcpu, const u64 pdpte[4])
+{
+	vcpu_clear_request(vcpu, REQUEST_PDPTES);
+	for (u32 i = 0; i < 4; i++)
+		set(vcpu, VREG_PDPTE0 + i, pdpte[i]);
+}
+
+int control_load_pdptes(struct vcpu *vcpu)
+{
+	if (!control_pae_paging(vcpu))
+		return 0;
+	return load_pdptes(vcpu, get(vcpu, VREG_CR3)) == -EFAULT ? -EFAULT : 0;
+}
+
 static int write_cr3(struct vcpu *vcpu, u64 value)
 {
 	u64 cr4 = get(vcpu, VREG_CR4);

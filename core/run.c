@@ -467,6 +467,14 @@ static int update_clock(struct vcpu *vcpu)
 	return RUN_FAULT;
 }
 
+static int load_pdptes(struct vcpu *vcpu)
+{
+	if (!control_load_pdptes(vcpu))
+		return RUN_CONTINUE;
+	vcpu_set_request(vcpu, REQUEST_PDPTES);
+	return RUN_FAULT;
+}
+
 static int requests_that_change(struct vcpu *vcpu)
 {
 	int outcome = RUN_CONTINUE;
@@ -481,6 +489,8 @@ static int requests_that_change(struct vcpu *vcpu)
 		vcpu_set_request(vcpu, REQUEST_EVENT);
 	if (take_request(vcpu, REQUEST_CLOCK))
 		outcome = update_clock(vcpu);
+	if (outcome == RUN_CONTINUE && take_request(vcpu, REQUEST_PDPTES))
+		outcome = load_pdptes(vcpu);
 	return outcome;
 }
 

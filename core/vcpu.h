@@ -26,8 +26,9 @@ enum vcpu_request {			    /* set with vcpu_request(), from any CPU */
 		    REQUEST_FLUSH = BIT(6), /* flush this vCPU's translations */
 		    REQUEST_DEAD = BIT(7),  /* the VM is being destroyed */
 		    REQUEST_TRIPLE_FAULT = BIT(8),
-		    REQUEST_CLOCK = BIT(9), /* kvmclock's page needs an update */
-		    REQUEST_EOI = BIT(10),  /* the VMM's IOAPIC is to hear of eoi_vector's end */
+		    REQUEST_CLOCK = BIT(9),   /* kvmclock's page needs an update */
+		    REQUEST_EOI = BIT(10),    /* the VMM's IOAPIC is to hear of eoi_vector's end */
+		    REQUEST_PDPTES = BIT(11), /* PAE paging was set from outside: load them */
 };
 
 enum mp_state { /* KVM_MP_STATE_* */
@@ -62,7 +63,6 @@ struct vcpu_events {
 	u8 nmi_queued;	     /* 0 to 2 */
 	bool user_interrupt; /* KVM_INTERRUPT queued user_vector (no in-kernel irqchip, or split) */
 	u8 user_vector;
-	bool triple_fault;
 };
 
 #define CPUID_ENTRIES 256 /* KVM_MAX_CPUID_ENTRIES */
@@ -183,6 +183,8 @@ struct vcpu {
 	bool step_hit;	       /* the VMM's single step fired: tell it before the next entry */
 	u32 sleeping;	       /* 1: halted in the management guest; a kick must wake it */
 	bool window_requested; /* kvm_run.request_interrupt_window, as of this run */
+	bool special;	       /* kvm/: this run has to do with what follows, or with that */
+	u8 synced;	       /* kvm/: kvm_run.kvm_valid_regs, as of this run */
 
 	gpa_t kvm_run; /* the shared pages, in the management guest */
 	hpa_t kvm_run_hpa;
@@ -193,6 +195,11 @@ struct vcpu {
 static inline void vcpu_set_request(struct vcpu *vcpu, u32 bits)
 {
 	__atomic_fetch_or(&vcpu->request, bits, __ATOMIC_SEQ_CST);
+}
+
+static inline void vcpu_clear_request(struct vcpu *vcpu, u32 bits)
+{
+	__atomic_fetch_and(&vcpu->request, ~bits, __ATOMIC_SEQ_CST);
 }
 
 /* Sets request bits and makes the vCPU notice: an IPI when it is in the guest on another CPU, an

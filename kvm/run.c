@@ -12,13 +12,19 @@
 #include "devices/irqchip.h"
 #include "devices/lapic.h"
 #include "kvm/hypercall.h"
+#include "kvm/regs.h"
 #include "lib/string.h"
 #include "mm/phys.h"
+
+#define ENTER 1000 /* beside enum keel_outcome: nothing has ended this run yet */
 
 #define READ_ONCE(x)	     (*(const volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
 
 _Static_assert(offsetof(struct kvm_run, mmio) == 32, "the exits' union");
+_Static_assert(offsetof(struct kvm_run, request_interrupt_window) == 0 &&
+		       offsetof(struct kvm_run, immediate_exit) == 1,
+	       "one word");
 _Static_assert((int)USER_UNKNOWN == KVM_EXIT_UNKNOWN && (int)USER_IO == KVM_EXIT_IO &&
 		       (int)USER_DEBUG == KVM_EXIT_DEBUG && (int)USER_HLT == KVM_EXIT_HLT &&
 		       (int)USER_MMIO == KVM_EXIT_MMIO &&
@@ -212,24 +218,114 @@ static noinline s64 complete_only(struct vcpu *vcpu, struct cpu *cpu, struct kvm
 	return interrupted(run, immediate);
 }
 
-static inline s64 run_once(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run, u64 timer,
-			   u64 flags)
+/* ---- KVM_CAP_SYNC_REGS: kvm_run's copies of registers and events ------------------------ */
+
+/* What the VMM has changed there. Each bit goes when its part is in force. -EINVAL: one is bad. */
+static int take_registers(struct vcpu *vcpu, struct kvm_run *run, u64 dirty)
+{
+	const struct kvm_sync_regs *shared = &run->s.regs;
+	union {
+		struct kvm_regs regs;
+		struct kvm_sregs sregs;
+		struct kvm_vcpu_events events;
+	} copy;
+	int error = 0;
+
+	if (dirty & KVM_SYNC_X86_REGS) {
+		memcpy(&copy.regs, &shared->regs, sizeof(copy.regs));
+		regs_set(vcpu, &copy.regs);
+		dirty &= ~(u64)KVM_SYNC_X86_REGS;
+	}
+	if (dirty & KVM_SYNC_X86_SREGS) {
+		memcpy(&copy.sregs, &shared->sregs, sizeof(copy.sregs));
+		error = sregs_set(vcpu, &copy.sregs);
+		if (error)
+			goto out;
+		dirty &= ~(u64)KVM_SYNC_X86_SREGS;
+	}
+	if (dirty & KVM_SYNC_X86_EVENTS) {
+		memcpy(&copy.events, &shared->events, sizeof(copy.events));
+		error = events_set(vcpu, &copy.events);
+		if (error)
+			goto out;
+		dirty &= ~(u64)KVM_SYNC_X86_EVENTS;
+	}
+out:
+	WRITE_ONCE(run->kvm_dirty_regs, dirty);
+	return error;
+}
+
+static void show_registers(struct vcpu *vcpu, struct kvm_run *run)
+{
+	if (vcpu->synced & KVM_SYNC_X86_REGS)
+		regs_get(vcpu, &run->s.regs.regs);
+	if (vcpu->synced & KVM_SYNC_X86_SREGS)
+		sregs_get(vcpu, &run->s.regs.sregs);
+	if (vcpu->synced & KVM_SYNC_X86_EVENTS)
+		events_get(vcpu, &run->s.regs.events);
+}
+
+static int sync_registers(struct vcpu *vcpu, struct kvm_run *run)
+{
+	u64 valid = READ_ONCE(run->kvm_valid_regs), dirty = READ_ONCE(run->kvm_dirty_regs);
+
+	vcpu->synced = valid & KVM_SYNC_X86_VALID_FIELDS;
+	if ((valid | dirty) & ~(u64)KVM_SYNC_X86_VALID_FIELDS)
+		return -EINVAL;
+	return dirty ? take_registers(vcpu, run, dirty) : 0;
+}
+
+/* ---- one run --------------------------------------------------------------------------- */
+
+/* What most runs do not ask for, in KVM_RUN's order. 1: now it is to be entered as usual. */
+static noinline s64 before_special(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run,
+				   u64 flags)
 {
 	bool immediate = READ_ONCE(run->immediate_exit) != 0;
+	s64 result;
 
-	if (unlikely(vcpu->mp_state == MP_UNINITIALIZED)) {
-		s64 result = wait_for_init(vcpu, run, flags, immediate);
-
-		if (result)
-			return result;
-	}
+	vcpu->special = true;
+	if (vcpu->mp_state == MP_UNINITIALIZED)
+		result = wait_for_init(vcpu, run, flags, immediate);
+	else
+		result = sync_registers(vcpu, run);
+	if (result)
+		return result;
 	if (!vcpu->lapic && take_cr8(vcpu, run))
 		return -EINVAL;
 	vcpu->window_requested = READ_ONCE(run->request_interrupt_window) != 0;
 	if (vcpu->exit_pending)
 		take_data(vcpu, run);
-	if (unlikely(immediate || flags & KEEL_RUN_IMMEDIATE))
+	if (immediate || flags & KEEL_RUN_IMMEDIATE)
 		return complete_only(vcpu, cpu, run, immediate);
+	return ENTER;
+}
+
+static noinline void after_special(struct vcpu *vcpu, struct kvm_run *run, bool shown)
+{
+	if (shown)
+		show_registers(vcpu, run);
+	vcpu->special = false;
+	vcpu->synced = 0;
+	vcpu->window_requested = false;
+}
+
+static inline s64 run_once(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *run, u64 timer,
+			   u64 flags)
+{
+	/* immediate_exit and request_interrupt_window are its two bytes. */
+	u64 special = READ_ONCE(*(const u16 *)run) | READ_ONCE(run->kvm_valid_regs) |
+		      READ_ONCE(run->kvm_dirty_regs) | flags;
+
+	if (unlikely(special || vcpu->mp_state == MP_UNINITIALIZED ||
+		     (!vcpu->lapic && READ_ONCE(run->cr8) != vcpu_cr8(vcpu)))) {
+		s64 result = before_special(vcpu, cpu, run, flags);
+
+		if (result != ENTER)
+			return result;
+	} else if (vcpu->exit_pending) {
+		take_data(vcpu, run);
+	}
 	return enter(vcpu, cpu, run, timer);
 }
 
@@ -239,6 +335,7 @@ void run_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 	u64 timer = gpr[GPR_RDX], flags = gpr[GPR_R8];
 	struct kvm_run *run;
 	s64 result = -EBUSY;
+	bool shown;
 
 	gpr[GPR_RDX] = 0;
 	gpr[GPR_RCX] = 0;
@@ -248,8 +345,11 @@ void run_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 	run = phys_ptr(vcpu->kvm_run_hpa);
 	result = run_once(vcpu, cpu, run, timer, flags);
 	/* The other outcomes go back to the VMM only by way of a further KEEL_RUN. */
-	if (result != KEEL_INTERRUPTED && result != KEEL_HALTED && result != KEEL_ARM)
+	shown = result != KEEL_INTERRUPTED && result != KEEL_HALTED && result != KEEL_ARM;
+	if (shown)
 		show_state(vcpu, run);
+	if (unlikely(vcpu->special))
+		after_special(vcpu, run, shown);
 	vcpu_release(vcpu);
 	if (unlikely(vm_wants_wake(vcpu->vm)) && result >= 0)
 		gpr[GPR_RCX] = KEEL_REPLY_WAKE;

@@ -8,6 +8,7 @@
 #include "core/mgmt.h"
 #include "core/msr.h"
 #include "core/stats.h"
+#include "core/xstate.h"
 #include "devices/kvmclock.h"
 #include "kvm/hypercall.h"
 #include "lib/string.h"
@@ -73,7 +74,12 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
+	case KVM_CAP_SREGS2:
 		return 1;
+	case KVM_CAP_XSAVE2: /* no processor has more for what Keel carries */
+		return xstate_size() <= sizeof(struct kvm_xsave) ? sizeof(struct kvm_xsave) : 0;
+	case KVM_CAP_SYNC_REGS:
+		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_TSC_CONTROL:
 		return (virt_features & VIRT_TSC_SCALING) != 0;
 	case KVM_CAP_NR_VCPUS:

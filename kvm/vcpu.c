@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Requests on a vCPU: its registers and events in and out, CPUID, MSRs, interrupts. */
+/* Requests on a vCPU: its state in and out, CPUID, MSRs, interrupts. */
 #include <linux/kvm.h>
 
 #include "arch-x86/msr.h"
@@ -16,206 +16,59 @@
 #include "devices/kvmclock.h"
 #include "devices/lapic.h"
 #include "kvm/hypercall.h"
+#include "kvm/regs.h"
 #include "lib/string.h"
 #include "mm/guest_walk.h"
 #include "mm/phys.h"
 
-static u64 get(const struct call *call, enum virt_reg reg)
-{
-	return virt->get(&call->vcpu->v, reg);
-}
-
-static void set(const struct call *call, enum virt_reg reg, u64 value)
-{
-	virt->set(&call->vcpu->v, reg, value);
-}
-
-/* ---- general registers ----------------------------------------------------------------- */
-
-/* KVM's order of the general registers in struct kvm_regs. */
-static const u8 kvm_gpr[GPR_COUNT] = {
-	GPR_RAX, GPR_RBX, GPR_RCX, GPR_RDX, GPR_RSI, GPR_RDI, GPR_RSP, GPR_RBP,
-	GPR_R8,	 GPR_R9,  GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15,
-};
-_Static_assert(offsetof(struct kvm_regs, rip) == GPR_COUNT * sizeof(u64), "struct kvm_regs");
+/* ---- registers and events: kvm/regs.c -------------------------------------------------- */
 
 static s64 get_regs(struct call *call)
 {
-	struct kvm_regs *regs = call->data;
-	u64 *gpr = call->data;
-
-	for (u32 i = 0; i < GPR_COUNT; i++)
-		gpr[i] = call->vcpu->v.gpr[kvm_gpr[i]];
-	regs->rip = call->vcpu->v.rip;
-	regs->rflags = vcpu_rflags(call->vcpu);
+	regs_get(call->vcpu, call->data);
 	return 0;
 }
 
 static s64 set_regs(struct call *call)
 {
-	const struct kvm_regs *regs = call->data;
-	const u64 *gpr = call->data;
-
-	for (u32 i = 0; i < GPR_COUNT; i++)
-		call->vcpu->v.gpr[kvm_gpr[i]] = gpr[i];
-	call->vcpu->v.rip = regs->rip;
-	vcpu_set_rflags(call->vcpu, regs->rflags | RFLAGS_ONE);
-	call->vcpu->events.exception.pending = false;
-	vcpu_set_request(call->vcpu, REQUEST_EVENT);
+	regs_set(call->vcpu, call->data);
 	return 0;
-}
-
-/* ---- system registers ------------------------------------------------------------------ */
-
-static void get_segment(struct call *call, enum seg seg, struct kvm_segment *out)
-{
-	struct segment s;
-
-	virt->get_segment(&call->vcpu->v, seg, &s);
-	*out = (struct kvm_segment){
-		.base = s.base,
-		.limit = s.limit,
-		.selector = s.selector,
-		.type = s.attr & SEG_TYPE,
-		.present = (s.attr & SEG_P) != 0,
-		.dpl = (s.attr & SEG_DPL) / (SEG_DPL & -SEG_DPL),
-		.db = (s.attr & SEG_DB) != 0,
-		.s = (s.attr & SEG_S) != 0,
-		.l = (s.attr & SEG_L) != 0,
-		.g = (s.attr & SEG_G) != 0,
-		.avl = (s.attr & SEG_AVL) != 0,
-		.unusable = !(s.attr & SEG_P),
-	};
-}
-
-static void set_segment(struct call *call, enum seg seg, const struct kvm_segment *in)
-{
-	struct segment s = {.base = in->base, .limit = in->limit, .selector = in->selector};
-
-	s.attr = (in->type & SEG_TYPE) | (in->s & 1 ? SEG_S : 0) |
-		 (in->dpl & 3) * (SEG_DPL & -SEG_DPL) |
-		 (in->present & 1 && !in->unusable ? SEG_P : 0) | (in->avl & 1 ? SEG_AVL : 0) |
-		 (in->l & 1 ? SEG_L : 0) | (in->db & 1 ? SEG_DB : 0) | (in->g & 1 ? SEG_G : 0);
-	virt->set_segment(&call->vcpu->v, seg, &s);
-}
-
-static void get_table(struct call *call, enum seg seg, struct kvm_dtable *out)
-{
-	struct segment s;
-
-	virt->get_segment(&call->vcpu->v, seg, &s);
-	*out = (struct kvm_dtable){.base = s.base, .limit = s.limit};
-}
-
-static void set_table(struct call *call, enum seg seg, const struct kvm_dtable *in)
-{
-	struct segment s = {.base = in->base, .limit = in->limit};
-
-	virt->set_segment(&call->vcpu->v, seg, &s);
 }
 
 static s64 get_sregs(struct call *call)
 {
-	struct vcpu *vcpu = call->vcpu;
-	const struct vcpu_events *events = &vcpu->events;
-	struct kvm_sregs *sregs = call->data;
-
-	get_segment(call, SEG_CS, &sregs->cs);
-	get_segment(call, SEG_DS, &sregs->ds);
-	get_segment(call, SEG_ES, &sregs->es);
-	get_segment(call, SEG_FS, &sregs->fs);
-	get_segment(call, SEG_GS, &sregs->gs);
-	get_segment(call, SEG_SS, &sregs->ss);
-	get_segment(call, SEG_TR, &sregs->tr);
-	get_segment(call, SEG_LDTR, &sregs->ldt);
-	get_table(call, SEG_GDTR, &sregs->gdt);
-	get_table(call, SEG_IDTR, &sregs->idt);
-	sregs->cr0 = get(call, VREG_CR0);
-	sregs->cr2 = get(call, VREG_CR2);
-	sregs->cr3 = get(call, VREG_CR3);
-	sregs->cr4 = get(call, VREG_CR4);
-	sregs->cr8 = vcpu->lapic ? vcpu->vm->irqchip->get_cr8(vcpu) : get(call, VREG_CR8);
-	sregs->efer = get(call, VREG_EFER);
-	sregs->apic_base = vcpu->lapic ? lapic_base(vcpu) : vcpu->msr.apic_base;
-	if (events->interrupt.injected && !events->interrupt.soft)
-		sregs->interrupt_bitmap[events->interrupt.vector / 64] |=
-			BIT(events->interrupt.vector % 64);
-	else if (events->user_interrupt)
-		sregs->interrupt_bitmap[events->user_vector / 64] |= BIT(events->user_vector % 64);
+	sregs_get(call->vcpu, call->data);
 	return 0;
-}
-
-/*
- * What the processor could not be in: SDM vol. 3, "Checks on Guest Control Registers, Debug
- * Registers, and MSRs"; APM vol. 2, "Canonicalization and Consistency Checks".
- */
-static bool sregs_valid(struct vcpu *vcpu, const struct kvm_sregs *sregs)
-{
-	bool long_mode = sregs->efer & EFER_LME && sregs->cr0 & CR0_PG;
-
-	if (long_mode != ((sregs->efer & EFER_LMA) != 0))
-		return false;
-	if (long_mode && (!(sregs->cr4 & CR4_PAE) || sregs->cr3 >> vcpu->physical_bits))
-		return false;
-	if (!long_mode && sregs->cs.l)
-		return false;
-	return cr0_valid(sregs->cr0) && cr4_valid(vcpu, sregs->cr4) &&
-	       !(sregs->efer & vcpu->efer_reserved);
-}
-
-static int set_apic_base(struct vcpu *vcpu, u64 base)
-{
-	if (vcpu->lapic)
-		return lapic_set_base(vcpu, base);
-	return msr_host_set(vcpu, MSR_APIC_BASE, base);
 }
 
 static s64 set_sregs(struct call *call)
 {
-	struct vcpu *vcpu = call->vcpu;
-	const struct kvm_sregs *sregs = call->data;
-	struct segment cs;
+	return sregs_set(call->vcpu, call->data);
+}
 
-	if (!sregs_valid(vcpu, sregs) || set_apic_base(vcpu, sregs->apic_base))
-		return -EINVAL;
-	vcpu_code_changes(vcpu);
-	set_table(call, SEG_IDTR, &sregs->idt);
-	set_table(call, SEG_GDTR, &sregs->gdt);
-	set(call, VREG_CR2, sregs->cr2);
-	set(call, VREG_CR3, sregs->cr3);
-	if (sregs->cr8 <= 15 && vcpu->lapic)
-		vcpu->vm->irqchip->set_cr8(vcpu, sregs->cr8);
-	if (sregs->cr8 <= 15)
-		set(call, VREG_CR8, sregs->cr8);
-	set(call, VREG_EFER, sregs->efer);
-	set(call, VREG_CR0, sregs->cr0 | CR0_ET);
-	set(call, VREG_CR4, sregs->cr4);
-	set_segment(call, SEG_CS, &sregs->cs);
-	set_segment(call, SEG_DS, &sregs->ds);
-	set_segment(call, SEG_ES, &sregs->es);
-	set_segment(call, SEG_FS, &sregs->fs);
-	set_segment(call, SEG_GS, &sregs->gs);
-	set_segment(call, SEG_SS, &sregs->ss);
-	set_segment(call, SEG_TR, &sregs->tr);
-	set_segment(call, SEG_LDTR, &sregs->ldt);
-	vcpu->v.flush = true;
-	/* Old VMMs wake the boot processor so. */
-	virt->get_segment(&vcpu->v, SEG_CS, &cs);
-	if (vcpu->id == vcpu->vm->bsp_id && vcpu->v.rip == 0xfff0 && cs.selector == 0xf000 &&
-	    cs.base == 0xffff0000 && !(sregs->cr0 & CR0_PE))
-		vcpu->mp_state = MP_RUNNABLE;
-	for (u32 i = 0; i < ARRAY_SIZE(sregs->interrupt_bitmap); i++) {
-		if (!sregs->interrupt_bitmap[i])
-			continue;
-		vcpu->events.interrupt = (struct pending_interrupt){
-			.injected = true,
-			.vector = i * 64 + __builtin_ctzll(sregs->interrupt_bitmap[i]),
-		};
-		break;
-	}
-	vcpu_set_request(vcpu, REQUEST_EVENT);
+static s64 get_sregs2(struct call *call)
+{
+	sregs2_get(call->vcpu, call->data);
 	return 0;
 }
+
+static s64 set_sregs2(struct call *call)
+{
+	return sregs2_set(call->vcpu, call->data);
+}
+
+static s64 get_vcpu_events(struct call *call)
+{
+	events_get(call->vcpu, call->data);
+	return 0;
+}
+
+static s64 set_vcpu_events(struct call *call)
+{
+	return events_set(call->vcpu, call->data);
+}
+
+/* ---- debug registers ------------------------------------------------------------------- */
 
 static s64 get_debugregs(struct call *call)
 {
@@ -223,7 +76,7 @@ static s64 get_debugregs(struct call *call)
 
 	for (u32 i = 0; i < 4; i++)
 		out->db[i] = call->vcpu->guest_dr[i];
-	out->dr6 = get(call, VREG_DR6);
+	out->dr6 = virt->get(&call->vcpu->v, VREG_DR6);
 	out->dr7 = call->vcpu->guest_dr7;
 	return 0;
 }
@@ -236,7 +89,7 @@ static s64 set_debugregs(struct call *call)
 		return -EINVAL;
 	for (u32 i = 0; i < 4; i++)
 		call->vcpu->guest_dr[i] = in->db[i];
-	set(call, VREG_DR6, in->dr6);
+	virt->set(&call->vcpu->v, VREG_DR6, in->dr6);
 	call->vcpu->guest_dr7 = in->dr7;
 	vcpu_update_debug(call->vcpu);
 	return 0;
@@ -493,100 +346,6 @@ static s64 set_mp_state(struct call *call)
 	return 0;
 }
 
-static s64 get_vcpu_events(struct call *call)
-{
-	struct vcpu_events *events = &call->vcpu->events;
-	const struct pending_exception *exception = &events->exception;
-	struct kvm_vcpu_events *out = call->data;
-	u64 caps = call->vm->caps;
-
-	if (!(caps & CAP_EXCEPTION_PAYLOAD))
-		event_deliver_payload(call->vcpu);
-	out->exception.injected = exception->injected;
-	out->exception.pending = exception->pending;
-	/* A VMM that does not know of `pending` sees the exception all the same. */
-	if (!(caps & CAP_EXCEPTION_PAYLOAD))
-		out->exception.injected |= exception->pending;
-	out->exception.nr = exception->vector;
-	out->exception.has_error_code = exception->has_error;
-	out->exception.error_code = exception->error;
-	out->exception_has_payload = exception->has_payload;
-	out->exception_payload = exception->payload;
-	out->interrupt.injected =
-		(events->interrupt.injected && !events->interrupt.soft) || events->user_interrupt;
-	out->interrupt.nr =
-		events->interrupt.injected ? events->interrupt.vector : events->user_vector;
-	out->interrupt.shadow = get(call, VREG_INT_SHADOW);
-	out->nmi.injected = events->nmi_injected;
-	out->nmi.pending = events->nmi_queued != 0;
-	out->nmi.masked = get(call, VREG_NMI_MASKED);
-	out->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
-	if (caps & CAP_EXCEPTION_PAYLOAD)
-		out->flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
-	if (caps & CAP_TRIPLE_FAULT_EVENT) {
-		out->flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
-		out->triple_fault.pending = events->triple_fault;
-	}
-	return 0;
-}
-
-static bool events_valid(const struct call *call, const struct kvm_vcpu_events *in)
-{
-	u32 valid = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |
-		    KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
-	bool pending = in->flags & KVM_VCPUEVENT_VALID_PAYLOAD && in->exception.pending;
-
-	if (call->vm->caps & CAP_EXCEPTION_PAYLOAD)
-		valid |= KVM_VCPUEVENT_VALID_PAYLOAD;
-	if (call->vm->caps & CAP_TRIPLE_FAULT_EVENT)
-		valid |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
-	if (in->flags & ~valid)
-		return false;
-	/* There is no system management mode to be in, or to enter. */
-	if (in->flags & KVM_VCPUEVENT_VALID_SMM && (in->smi.smm || in->smi.pending))
-		return false;
-	return !(in->exception.injected || pending) ||
-	       (in->exception.nr <= 31 && in->exception.nr != 2);
-}
-
-static s64 set_vcpu_events(struct call *call)
-{
-	const struct kvm_vcpu_events *in = call->data;
-	struct vcpu_events *events = &call->vcpu->events;
-	bool payload = in->flags & KVM_VCPUEVENT_VALID_PAYLOAD;
-
-	if (!events_valid(call, in))
-		return -EINVAL;
-	events->exception = (struct pending_exception){
-		.pending = payload && in->exception.pending,
-		.injected = in->exception.injected && !(payload && in->exception.pending),
-		.vector = in->exception.nr,
-		.has_error = in->exception.has_error_code,
-		.error = in->exception.error_code,
-		.has_payload = payload && in->exception.pending && in->exception_has_payload,
-		.payload = in->exception_payload,
-	};
-	events->interrupt = (struct pending_interrupt){
-		.injected = in->interrupt.injected,
-		.vector = in->interrupt.nr,
-		.soft = in->interrupt.soft,
-	};
-	events->user_interrupt = false;
-	if (in->flags & KVM_VCPUEVENT_VALID_SHADOW)
-		set(call, VREG_INT_SHADOW, in->interrupt.shadow != 0);
-	events->nmi_injected = in->nmi.injected;
-	if (in->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
-		__atomic_store_n(&events->nmi_queued, (u8)(in->nmi.pending != 0), __ATOMIC_SEQ_CST);
-	set(call, VREG_NMI_MASKED, in->nmi.masked != 0);
-	if (in->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR && call->vcpu->lapic)
-		call->vcpu->sipi_vector = (u8)in->sipi_vector;
-	if (in->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
-		events->triple_fault = in->triple_fault.pending != 0;
-	vcpu_set_request(call->vcpu, REQUEST_EVENT | (events->nmi_queued ? REQUEST_NMI : 0) |
-					     (events->triple_fault ? REQUEST_TRIPLE_FAULT : 0));
-	return 0;
-}
-
 /* The VMM's own interrupt controller has acknowledged an interrupt. */
 static s64 interrupt(struct call *call)
 {
@@ -710,9 +469,12 @@ static const struct request rows[] = {
 	{KVM_SET_REGS, sizeof(struct kvm_regs), 0, 0, set_regs},
 	{KVM_GET_SREGS, 0, sizeof(struct kvm_sregs), 0, get_sregs},
 	{KVM_SET_SREGS, sizeof(struct kvm_sregs), 0, 0, set_sregs},
+	{KVM_GET_SREGS2, 0, sizeof(struct kvm_sregs2), 0, get_sregs2},
+	{KVM_SET_SREGS2, sizeof(struct kvm_sregs2), 0, 0, set_sregs2},
 	{KVM_GET_FPU, 0, sizeof(struct kvm_fpu), 0, get_fpu},
 	{KVM_SET_FPU, sizeof(struct kvm_fpu), 0, 0, set_fpu},
 	{KVM_GET_XSAVE, 0, sizeof(struct kvm_xsave), 0, get_xsave},
+	{KVM_GET_XSAVE2, 0, sizeof(struct kvm_xsave), 0, get_xsave},
 	{KVM_SET_XSAVE, sizeof(struct kvm_xsave), 0, 0, set_xsave},
 	{KVM_GET_XCRS, 0, sizeof(struct kvm_xcrs), 0, get_xcrs},
 	{KVM_SET_XCRS, sizeof(struct kvm_xcrs), 0, 0, set_xcrs},

@@ -693,6 +693,38 @@ static void a_clock_without_its_page_asks_for_it(void **state)
 	assert_int_equal(vcpu->request, 0);
 }
 
+static void pdptes_are_loaded_before_an_entry(void **state)
+{
+	u64 *pdpte = guest_at(0x8000);
+
+	set_reg(VREG_CR0, CR0_PE | CR0_PG);
+	set_reg(VREG_CR4, CR4_PAE);
+	set_reg(VREG_CR3, 0x8000);
+	pdpte[0] = 0x5001;
+	vcpu->request = REQUEST_PDPTES;
+	push(EXIT_INTR, 0);
+	assert_int_equal(run(), RUN_INTERRUPTED);
+	assert_int_equal(reg(VREG_PDPTE0), 0x5001);
+	/* Bad ones leave the old in force. */
+	pdpte[0] = 0x6001 | BIT(1);
+	vcpu->request = REQUEST_PDPTES;
+	push(EXIT_INTR, 0);
+	assert_int_equal(run(), RUN_INTERRUPTED);
+	assert_int_equal(reg(VREG_PDPTE0), 0x5001);
+	/* A slot without its page: it is asked for. */
+	assert_int_equal(memslot_set(&machine_vm->mem, 1, 0, GPA(0x800000), 0x10000, 0x5000000), 0);
+	memslot_set_finish(&machine_vm->mem);
+	set_reg(VREG_CR3, 0x801000);
+	vcpu->request = REQUEST_PDPTES;
+	assert_int_equal(run(), RUN_FAULT);
+	assert_int_equal(vcpu->exit.memory.gpa.v, 0x801000);
+	assert_int_equal(vcpu->request, REQUEST_PDPTES);
+	/* Not with other paging. */
+	set_reg(VREG_CR0, CR0_PE);
+	push(EXIT_INTR, 0);
+	assert_int_equal(run(), RUN_INTERRUPTED);
+}
+
 static void a_flush_request_flushes(void **state)
 {
 	u32 flushes;
@@ -1204,6 +1236,7 @@ int main(void)
 		cmocka_unit_test_setup(a_halted_vcpu_tells_its_deadline, setup),
 		cmocka_unit_test_setup(the_clock_is_updated_on_request, setup),
 		cmocka_unit_test_setup(a_clock_without_its_page_asks_for_it, setup),
+		cmocka_unit_test_setup(pdptes_are_loaded_before_an_entry, setup),
 		cmocka_unit_test_setup(a_flush_request_flushes, setup),
 		cmocka_unit_test_setup(application_processors_wait, setup),
 		cmocka_unit_test_setup(init_of_the_boot_processor_restarts_it, setup),

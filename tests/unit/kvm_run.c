@@ -227,6 +227,119 @@ static void test_interrupt_window(void **state)
 	assert_int_equal(run->exit_reason, KVM_EXIT_HLT);
 }
 
+static void test_registers_shown(void **state)
+{
+	vcpu->v.gpr[GPR_RDI] = 0x1122334455667788;
+	run->s.regs.regs.rdi = 1;
+	push_out(0x10, 1);
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(run->s.regs.regs.rdi, 1);
+	run->kvm_valid_regs = KVM_SYNC_X86_REGS;
+	run->s.regs.sregs.cr0 = 99;
+	push_hlt();
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(run->s.regs.regs.rdi, 0x1122334455667788);
+	assert_int_equal(run->s.regs.regs.rip, vcpu->v.rip);
+	assert_int_equal(run->s.regs.sregs.cr0, 99);
+	/* On a way back to the driver alone they need not be; on one to the VMM they are. */
+	run->kvm_valid_regs = KVM_SYNC_X86_VALID_FIELDS;
+	run->s.regs.events.flags = 0;
+	push((struct vm_exit){.reason = EXIT_INTR});
+	assert_int_equal(keel_run(0), KEEL_INTERRUPTED);
+	assert_int_equal(keel_run(KEEL_RUN_IMMEDIATE), KEEL_EINTR);
+	assert_int_equal(run->s.regs.sregs.cr0, 0x60000010);
+	assert_true(run->s.regs.events.flags & KVM_VCPUEVENT_VALID_SHADOW);
+	/* No longer asked for, no longer shown. */
+	run->kvm_valid_regs = 0;
+	run->s.regs.regs.rdi = 1;
+	push_hlt();
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(run->s.regs.regs.rdi, 1);
+}
+
+static void test_registers_taken(void **state)
+{
+	struct kvm_sregs sregs;
+	struct kvm_vcpu_events events;
+
+	assert_int_equal(request(handle, KVM_GET_SREGS, &sregs, sizeof(sregs)), 0);
+	assert_int_equal(request(handle, KVM_GET_VCPU_EVENTS, &events, sizeof(events)), 0);
+	run->s.regs.regs.rax = 0x77;
+	run->s.regs.regs.rip = 0x500;
+	run->s.regs.sregs = sregs;
+	run->s.regs.sregs.cr2 = 0x1234;
+	run->s.regs.events = events;
+	run->s.regs.events.nmi.pending = 1;
+	run->kvm_dirty_regs = KVM_SYNC_X86_VALID_FIELDS;
+	push_hlt();
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(run->kvm_dirty_regs, 0);
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0x77);
+	assert_int_equal(vcpu->v.rip, 0x501);
+	assert_int_equal(virt->get(&vcpu->v, VREG_CR2), 0x1234);
+	assert_int_equal(fake_vcpu(&vcpu->v)->delivered[0].type, EVENT_NMI);
+	/* Taken once. */
+	run->s.regs.regs.rip = 0x900;
+	push_hlt();
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(vcpu->v.rip, 0x502);
+	/* Before the answer to an exit: the instruction that it was for is not done. */
+	push_in(0x60, 1);
+	assert_int_equal(keel_run(0), KEEL_USER);
+	*((u8 *)run + 4096) = 0x42;
+	run->s.regs.regs.rip = 0x600;
+	run->s.regs.regs.rax = 5;
+	run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+	push_hlt();
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(vcpu->v.rip, 0x601);
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 5);
+}
+
+static void test_registers_refused(void **state)
+{
+	struct kvm_sregs sregs;
+
+	run->kvm_valid_regs = 8;
+	assert_int_equal(keel_run(0), -EINVAL);
+	run->kvm_valid_regs = 1ull << 40;
+	assert_int_equal(keel_run(0), -EINVAL);
+	run->kvm_valid_regs = 0;
+	run->kvm_dirty_regs = 8 | KVM_SYNC_X86_REGS;
+	run->s.regs.regs.rax = 0xbad;
+	assert_int_equal(keel_run(0), -EINVAL);
+	assert_int_not_equal(vcpu->v.gpr[GPR_RAX], 0xbad);
+	/* What comes before the bad part is in force, and its bit is gone. */
+	assert_int_equal(request(handle, KVM_GET_SREGS, &sregs, sizeof(sregs)), 0);
+	run->s.regs.sregs = sregs;
+	run->s.regs.sregs.cr4 = 1ull << 40;
+	run->s.regs.regs.rax = 6;
+	run->kvm_dirty_regs = KVM_SYNC_X86_VALID_FIELDS;
+	assert_int_equal(keel_run(0), -EINVAL);
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 6);
+	assert_int_equal(run->kvm_dirty_regs, KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS);
+	run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+	run->s.regs.events.flags = 1u << 31;
+	assert_int_equal(keel_run(0), -EINVAL);
+	assert_int_equal(fake_vcpu(&vcpu->v)->entries, 0);
+}
+
+/* An AP's registers are set when it has left its wait for INIT and SIPI, not lost in the INIT. */
+static void test_registers_of_a_waiting_ap(void **state)
+{
+	run->s.regs.regs.rax = 0x77;
+	run->s.regs.regs.rflags = 2;
+	run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+	assert_int_equal(keel_run(0), KEEL_HALTED);
+	vcpu_post_init(vcpu);
+	vcpu_post_sipi(vcpu, 0x9f);
+	assert_int_equal(keel_run(0), KEEL_EAGAIN);
+	assert_int_equal(run->kvm_dirty_regs, KVM_SYNC_X86_REGS);
+	push_out(0x99, 1);
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0x77);
+}
+
 static void test_shutdown(void **state)
 {
 	push((struct vm_exit){.reason = EXIT_TRIPLE_FAULT});
@@ -469,18 +582,28 @@ static void test_wake_ends_a_run(void **state)
 
 static u32 stop_scribbling;
 
-/* Another thread of the VMM: any byte of the shared pages, at any moment. */
+#define IS_DIRTY_REGS(at)                                                                          \
+	((at)-offsetof(struct kvm_run, kvm_dirty_regs) < sizeof(run->kvm_dirty_regs))
+
+/*
+ * Another thread of the VMM: any byte of the shared pages, at any moment; but it does not ask for
+ * registers to be set, which must keep their values here.
+ */
 static void *scribble(void *seed)
 {
 	volatile u8 *bytes = (u8 *)run;
 	u64 x = (u64)seed | 1;
 
 	while (!__atomic_load_n(&stop_scribbling, __ATOMIC_RELAXED)) {
+		u64 to;
+
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
 		/* Mostly where the fields are. */
-		bytes[(x & 3 ? x >> 8 & 0x7f : x >> 8) % (3 * PAGE_SIZE)] = x >> 32;
+		to = (x & 3 ? x >> 8 & 0x7f : x >> 8) % (3 * PAGE_SIZE);
+		if (!IS_DIRTY_REGS(to))
+			bytes[to] = x >> 32;
 	}
 	return NULL;
 }
@@ -516,6 +639,7 @@ static void test_scribbled_by_another_cpu(void **state)
 
 		run->cr8 = 0;
 		run->immediate_exit = 0;
+		run->kvm_valid_regs = 0;
 		if (!pending)
 			vcpu->v.rip = 0;
 		if (!fake_exits_left())
@@ -560,6 +684,10 @@ int main(void)
 		cmocka_unit_test_setup(test_state_shown, start),
 		cmocka_unit_test_setup(test_state_shown_with_irqchip, start_irqchip),
 		cmocka_unit_test_setup(test_interrupt_window, start),
+		cmocka_unit_test_setup(test_registers_shown, start),
+		cmocka_unit_test_setup(test_registers_taken, start),
+		cmocka_unit_test_setup(test_registers_refused, start),
+		cmocka_unit_test_setup(test_registers_of_a_waiting_ap, start_ap),
 		cmocka_unit_test_setup(test_shutdown, start),
 		cmocka_unit_test_setup(test_fail_entry, start),
 		cmocka_unit_test_setup(test_internal_error, start),

@@ -85,6 +85,7 @@ static void test_check_extension(void **state)
 		KVM_CAP_IMMEDIATE_EXIT,
 		KVM_CAP_SET_GUEST_DEBUG,
 		KVM_CAP_ENFORCE_PV_FEATURE_CPUID,
+		KVM_CAP_SREGS2,
 	};
 	static const u32 zero[] = {
 		KVM_CAP_COALESCED_MMIO,
@@ -92,13 +93,10 @@ static void test_check_extension(void **state)
 		KVM_CAP_IRQFD,
 		KVM_CAP_IOEVENTFD,
 		KVM_CAP_TSC_CONTROL,
-		KVM_CAP_SYNC_REGS,
 		KVM_CAP_X86_SMM,
 		KVM_CAP_NESTED_STATE,
 		KVM_CAP_VAPIC,
 		KVM_CAP_MULTI_ADDRESS_SPACE,
-		KVM_CAP_XSAVE2,
-		KVM_CAP_SREGS2,
 		100000,
 		~0u,
 	};
@@ -119,6 +117,8 @@ static void test_check_extension(void **state)
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_ADJUST_CLOCK, 0, 0),
 			 KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC);
 	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_X2APIC_API, 0, 0), 3);
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS, 0, 0), 7);
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2, 0, 0), 4096);
 	/* The same on a VM. */
 	assert_int_equal(call(vm_new(), KVM_CHECK_EXTENSION, KVM_CAP_IRQ_ROUTING, 0, 0), 4096);
 }

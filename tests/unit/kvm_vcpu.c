@@ -54,8 +54,6 @@ static void test_unknown_requests(void **state)
 		~0u,
 		KVM_GET_API_VERSION,
 		KVM_RUN,
-		KVM_GET_SREGS2,
-		KVM_GET_XSAVE2,
 		KVM_SET_SIGNAL_MASK,
 		KVM_SMI,
 		KVM_X86_GET_MCE_CAP_SUPPORTED,
@@ -276,6 +274,102 @@ static void test_sregs_with_apic(void **state)
 	assert_int_equal(set_sregs(s), -EINVAL);
 }
 
+static struct kvm_sregs2 sregs2_now(void)
+{
+	struct kvm_sregs2 s;
+
+	memset(&s, 0xff, sizeof(s));
+	assert_int_equal(on_vcpu(KVM_GET_SREGS2, &s, sizeof(s)), 0);
+	return s;
+}
+
+static s64 set_sregs2(struct kvm_sregs2 s)
+{
+	return on_vcpu(KVM_SET_SREGS2, &s, sizeof(s));
+}
+
+static struct kvm_sregs2 pae_mode(void)
+{
+	struct kvm_sregs2 s = sregs2_now();
+
+	s.cr0 = CR0_PE | CR0_PG | CR0_ET;
+	s.cr3 = 0x8020;
+	s.cr4 = CR4_PAE;
+	return s;
+}
+
+static void test_sregs2(void **state)
+{
+	struct kvm_sregs2 s = sregs2_now();
+	struct kvm_sregs one;
+
+	assert_int_equal(s.flags, 0);
+	assert_int_equal(s.pdptrs[3], 0);
+	s.cr2 = 0x1234;
+	s.ds.selector = 0x55;
+	assert_int_equal(set_sregs2(s), 0);
+	one = sregs_now();
+	s = sregs2_now();
+	assert_memory_equal(&s, &one, offsetof(struct kvm_sregs, interrupt_bitmap));
+	assert_int_equal(one.cr2, 0x1234);
+	s.flags = 2;
+	assert_int_equal(set_sregs2(s), -EINVAL);
+	s.flags = KVM_SREGS2_FLAGS_PDPTRS_VALID; /* without PAE paging */
+	assert_int_equal(set_sregs2(s), -EINVAL);
+	s.flags = 0;
+	s.cr4 |= BIT(31);
+	assert_int_equal(set_sregs2(s), -EINVAL);
+}
+
+/* In memory on SVM: those that the VMM brings are not looked at. */
+static void test_sregs2_pdptes_in_memory(void **state)
+{
+	struct kvm_sregs2 s;
+	u64 *pdpte;
+
+	assert_int_equal(set_sregs2(pae_mode()), 0);
+	assert_int_equal(sregs2_now().flags, 0); /* no memory there */
+	give_memory(vm, 0x10000, 0);
+	pdpte = at(GUEST_RAM + 0x8020);
+	pdpte[1] = 0x5001;
+	s = sregs2_now();
+	assert_int_equal(s.flags, KVM_SREGS2_FLAGS_PDPTRS_VALID);
+	assert_int_equal(s.pdptrs[1], 0x5001);
+	s.pdptrs[1] = 0x6001;
+	assert_int_equal(set_sregs2(s), 0);
+	assert_int_equal(sregs2_now().pdptrs[1], 0x5001);
+}
+
+/* With EPT they are the processor's: loaded before the entry, or brought by the VMM. */
+static void test_sregs2_pdptes_loaded(void **state)
+{
+	struct virt_ops ept = *virt;
+	struct kvm_sregs2 s;
+	struct kvm_sregs one;
+	u64 *pdpte = at(GUEST_RAM + 0x8020);
+
+	ept.ept = true;
+	virt = &ept;
+	give_memory(vm, 0x10000, 0);
+	pdpte[1] = 0x5001;
+	s = pae_mode();
+	s.flags = KVM_SREGS2_FLAGS_PDPTRS_VALID;
+	s.pdptrs[1] = 0x6001;
+	assert_int_equal(set_sregs2(s), 0);
+	assert_int_equal(virt->get(&vcpu->v, VREG_PDPTE1), 0x6001);
+	assert_int_equal(sregs2_now().pdptrs[1], 0x6001);
+	assert_false(vcpu->request & REQUEST_PDPTES);
+	one = sregs_now();
+	assert_int_equal(set_sregs(one), 0);
+	assert_int_equal(sregs2_now().pdptrs[1], 0x5001);
+	assert_int_equal(virt->get(&vcpu->v, VREG_PDPTE1), 0x6001);
+	assert_true(vcpu->request & REQUEST_PDPTES);
+	fake_push_exit(&(struct vm_exit){.reason = EXIT_INTR});
+	assert_int_equal(call(handle, KEEL_RUN, ~0ull, 0, 0), KEEL_INTERRUPTED);
+	assert_int_equal(virt->get(&vcpu->v, VREG_PDPTE1), 0x5001);
+	assert_int_equal(vcpu->request, 0);
+}
+
 static void test_debugregs(void **state)
 {
 	struct kvm_debugregs in = {.db = {1, 2, 3, 4}, .dr6 = 0xffff0ff0, .dr7 = 0x400}, out;
@@ -340,6 +434,8 @@ static void test_xsave(void **state)
 	assert_int_equal(on_vcpu(KVM_SET_XSAVE, &in, sizeof(in)), 0);
 	assert_int_equal(on_vcpu(KVM_GET_XSAVE, &out, sizeof(out)), 0);
 	assert_memory_equal((u8 *)in.region + 160, (u8 *)out.region + 160, 256);
+	assert_int_equal(on_vcpu(KVM_GET_XSAVE2, &out, sizeof(out)), 0);
+	assert_memory_equal((u8 *)in.region + 160, (u8 *)out.region + 160, 256);
 	header[0] |= BIT(62);
 	assert_int_equal(on_vcpu(KVM_SET_XSAVE, &in, sizeof(in)), -EINVAL);
 	header[0] = 3;
@@ -385,6 +481,8 @@ static void test_xsave_too_large(void **state)
 	avx_offset = 4096 - 255;
 	use_processor(with_avx_elsewhere);
 	assert_int_equal(on_vcpu(KVM_GET_XSAVE, &out, sizeof(out)), -EINVAL);
+	assert_int_equal(on_vcpu(KVM_GET_XSAVE2, &out, sizeof(out)), -EINVAL);
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2, 0, 0), 0);
 	fake_cr[4] = 0;
 	use_processor(NULL);
 }
@@ -724,6 +822,17 @@ static void test_events_with_capabilities(void **state)
 	assert_int_equal(e.triple_fault.pending, 1);
 	e.exception.nr = 40;
 	assert_int_equal(set_events(e), -EINVAL);
+	/* Told once; one that the VMM takes back does not come. */
+	assert_int_equal(call(handle, KEEL_RUN, ~0ull, 0, 0), KEEL_USER);
+	assert_int_equal(run_of(0)->exit_reason, KVM_EXIT_SHUTDOWN);
+	e = events_now();
+	assert_int_equal(e.triple_fault.pending, 0);
+	e.triple_fault.pending = 1;
+	assert_int_equal(set_events(e), 0);
+	e.triple_fault.pending = 0;
+	assert_int_equal(set_events(e), 0);
+	fake_push_exit(&(struct vm_exit){.reason = EXIT_INTR});
+	assert_int_equal(call(handle, KEEL_RUN, ~0ull, 0, 0), KEEL_INTERRUPTED);
 }
 
 static s64 enforce_cpuid(u32 flags, u64 value)
@@ -894,6 +1003,9 @@ int main(void)
 		cmocka_unit_test_setup(test_sregs_interrupt_bitmap, start),
 		cmocka_unit_test_setup(test_sregs_wakes_the_boot_processor, start),
 		cmocka_unit_test_setup(test_sregs_with_apic, start_with_irqchip),
+		cmocka_unit_test_setup(test_sregs2, start),
+		cmocka_unit_test_setup(test_sregs2_pdptes_in_memory, start),
+		cmocka_unit_test_setup(test_sregs2_pdptes_loaded, start),
 		cmocka_unit_test_setup(test_debugregs, start),
 		cmocka_unit_test_setup(test_guest_debug, start),
 		cmocka_unit_test_setup(test_fpu, start),
