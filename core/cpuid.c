@@ -13,8 +13,8 @@
 #include "core/xstate.h"
 #include "lib/string.h"
 
-#define LEAF_WIDTHS	0x80000008u
-#define VENDOR_ZERO_EBX 0x68747541u /* "Auth": its processors answer unknown leaves with zeros */
+#define LEAF_WIDTHS    0x80000008u
+#define VENDOR_AMD_EBX 0x68747541u /* "Auth"enticAMD */
 
 enum reg { EAX, EBX, ECX, EDX };
 
@@ -51,23 +51,24 @@ bool cpuid_has(struct vcpu *vcpu, u32 function, u32 index, u32 reg, u32 bit)
 	return entry && *register_of(entry, reg) >> bit & 1;
 }
 
-static bool unknown_is_zero(struct vcpu *vcpu)
+bool cpuid_is_amd(struct vcpu *vcpu)
 {
 	const struct cpuid_entry *basic = cpuid_find(vcpu, 0, 0);
 
-	return !basic || basic->ebx == VENDOR_ZERO_EBX;
+	return basic && basic->ebx == VENDOR_AMD_EBX;
 }
 
 /*
  * SDM vol. 2, "CPUID-CPU Identification": a leaf above the highest basic one reports what the
- * highest basic leaf does. Ranges end with their first leaf's EAX.
+ * highest basic leaf does; AMD's processors answer with zeros. Ranges end with their first leaf's
+ * EAX.
  */
 static struct cpuid_entry *out_of_range(struct vcpu *vcpu, u32 function, u32 index)
 {
 	const struct cpuid_entry *basic = cpuid_find(vcpu, 0, 0);
 	const struct cpuid_entry *range;
 
-	if (!basic || unknown_is_zero(vcpu))
+	if (!basic || cpuid_is_amd(vcpu))
 		return NULL;
 	if (function >= 0x40000000 && function <= 0x4fffffff)
 		range = cpuid_find(vcpu, function & 0xffffff00, 0);

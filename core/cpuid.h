@@ -43,6 +43,8 @@ static inline bool cpuid_allows(const struct vcpu *vcpu, u32 bit)
 {
 	return !vcpu->enforce_cpuid || vcpu->paravirtual >> bit & 1;
 }
+/* Its table says that the processor is AMD's: some rules differ. */
+bool cpuid_is_amd(struct vcpu *vcpu);
 
 /* An empty table, as before KVM_SET_CPUID2. */
 void cpuid_reset(struct vcpu *vcpu);

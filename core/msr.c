@@ -13,20 +13,22 @@
 #include "core/mce.h"
 #include "core/vm.h"
 
-#define MCG_CTL_P	     BIT(8)
-#define MTRR_COUNT	     8
-#define MTRR_CAP	     (BIT(10) | BIT(8) | MTRR_COUNT) /* write-combining, fixed ranges */
-#define PAT_INIT	     0x0007040600070406ull
-#define FEATURE_CONTROL_LOCK BIT(0)
-#define HWCR_MC_WRITE	     BIT(18)			/* McStatusWrEn */
-#define SPEC_CTRL_BITS	     (BIT(0) | BIT(1) | BIT(2)) /* IBRS, STIBP, SSBD */
+#define MCG_CTL_P	      BIT(8)
+#define MTRR_COUNT	      8
+#define MTRR_CAP	      (BIT(10) | BIT(8) | MTRR_COUNT) /* write-combining, fixed ranges */
+#define PAT_INIT	      0x0007040600070406ull
+#define FEATURE_CONTROL_LOCK  BIT(0)
+#define HWCR_MC_WRITE	      BIT(18)			 /* McStatusWrEn */
+#define MISC_ENABLE_READ_ONLY (BIT(11) | BIT(12))	 /* no branch trace store, no PEBS */
+#define SPEC_CTRL_BITS	      (BIT(0) | BIT(1) | BIT(2)) /* IBRS, STIBP, SSBD */
 
 enum msr_kind {
 	KIND_REG,     /* arg: enum virt_reg */
 	KIND_FIELD,   /* arg: offset in struct vcpu_msrs, one word an MSR */
 	KIND_CONST,   /* reads arg; a guest's write is #GP */
 	KIND_IGNORED, /* reads arg; writes are dropped */
-	KIND_COMMAND, /* write-only; `bits` may be written and do nothing here */
+	KIND_ZERO,    /* reads 0; only 0 may be written */
+	KIND_COMMAND, /* write-only, and nothing happens */
 	KIND_SPECIAL, /* read_special() and write_special() */
 };
 
@@ -41,11 +43,22 @@ enum msr_flag {
 	PROBED = BIT(7),     /* in the lists only where the processor has it */
 };
 
+/* Whose guests have the MSR: those of a vendor, or with a CPUID bit. */
+enum msr_need {
+	NEED_NONE,
+	NEED_AMD,
+	NEED_INTEL,
+	NEED_ARCH_CAPABILITIES,
+	NEED_XSAVES,
+	NEED_TSC_AUX, /* RDTSCP or RDPID */
+	NEED_OSVW,
+};
+
 struct msr_rule {
 	u32 first, last;
-	u8 kind, flags;
+	u8 kind, flags, need;
 	u64 arg;
-	u64 bits; /* writable, of KIND_REG, FIELD and COMMAND; 0: all */
+	u64 bits; /* writable, of KIND_REG and FIELD; 0: all */
 };
 
 #define ONE(index)    .first = index, .last = index
@@ -53,31 +66,35 @@ struct msr_rule {
 #define FIELD(member) .kind = KIND_FIELD, .arg = offsetof(struct vcpu_msrs, member)
 #define REG(reg)      .kind = KIND_REG, .arg = reg
 
-/* Sorted by number. Numbers without a name are read by operating systems' start-up code. */
+/*
+ * Sorted by number. Those that neither manual gives to all processors are there, and answer, as
+ * under Linux's KVM: operating systems' start-up code looks for them.
+ */
 static const struct msr_rule rules[] = {
 	{RANGE(MSR_P5_MC_ADDR, MSR_P5_MC_TYPE), .kind = KIND_CONST},
 	{ONE(MSR_TSC), .kind = KIND_SPECIAL, .flags = LISTED},
 	{ONE(MSR_PLATFORM_ID), .kind = KIND_CONST},
 	{ONE(MSR_APIC_BASE), FIELD(apic_base), .flags = CHECKED},
 	{ONE(0x2a), .kind = KIND_CONST},		  /* EBL_CR_POWERON */
+	{ONE(0x2c), .kind = KIND_CONST, .arg = BIT(24)},  /* EBC_FREQUENCY_ID: 133 MHz */
 	{ONE(0x34), .kind = KIND_CONST, .flags = LISTED}, /* SMI_COUNT */
 	{ONE(MSR_FEATURE_CONTROL), FIELD(feature_control), .flags = CHECKED | LISTED | PROBED,
-	 .bits = FEATURE_CONTROL_LOCK},
+	 .need = NEED_INTEL, .bits = FEATURE_CONTROL_LOCK},
 	{ONE(MSR_TSC_ADJUST), .kind = KIND_SPECIAL, .flags = LISTED},
 	{ONE(MSR_SPEC_CTRL), .kind = KIND_SPECIAL, .flags = LISTED},
 	{ONE(MSR_PRED_CMD), .kind = KIND_SPECIAL},
-	{ONE(MSR_BIOS_UPDT_TRIG), .kind = KIND_IGNORED},
+	{ONE(MSR_BIOS_UPDT_TRIG), .kind = KIND_COMMAND},
 	/* Intel's way to ask for the revision begins with a write of zero. */
 	{ONE(MSR_BIOS_SIGN_ID), FIELD(ucode_rev), .flags = HOST_WRITE | DROPPED | FEATURE},
-	{ONE(MSR_SMBASE), FIELD(smbase), .flags = HOST_WRITE, .bits = 0xffffffff},
-	{RANGE(MSR_PMC0, MSR_PMC0 + 7), .kind = KIND_IGNORED},
+	{ONE(MSR_SMBASE), .kind = KIND_SPECIAL},
+	{RANGE(MSR_PMC0, MSR_PMC0 + 1), .kind = KIND_IGNORED}, /* the P6 family's two */
+	{ONE(0xcd), .kind = KIND_CONST, .arg = 3},	       /* FSB_FREQ */
 	{ONE(MSR_PLATFORM_INFO), FIELD(platform_info), .flags = HOST_WRITE | LISTED,
 	 .bits = BIT(31)},
 	{ONE(MSR_MTRRCAP), .kind = KIND_CONST, .arg = MTRR_CAP},
 	{ONE(MSR_ARCH_CAPABILITIES), FIELD(arch_capabilities),
-	 .flags = HOST_WRITE | LISTED | FEATURE},
-	{ONE(0x119), .kind = KIND_CONST},		     /* BBL_CR_CTL */
-	{ONE(0x11e), .kind = KIND_CONST, .arg = 0xbe702111}, /* BBL_CR_CTL3 */
+	 .flags = HOST_WRITE | LISTED | FEATURE, .need = NEED_ARCH_CAPABILITIES},
+	{ONE(0x11e), .kind = KIND_IGNORED, .arg = 0xbe702111}, /* BBL_CR_CTL3 */
 	{ONE(MSR_MISC_FEATURES_ENABLES), FIELD(misc_features), .flags = LISTED, .bits = BIT(0)},
 	{ONE(MSR_SYSENTER_CS), REG(VREG_SYSENTER_CS), .flags = LISTED | PASS},
 	{ONE(MSR_SYSENTER_ESP), REG(VREG_SYSENTER_ESP), .flags = LISTED | PASS | CANONICAL},
@@ -85,11 +102,10 @@ static const struct msr_rule rules[] = {
 	{ONE(MSR_MCG_CAP), FIELD(mcg_cap), .flags = HOST_WRITE},
 	{ONE(MSR_MCG_STATUS), FIELD(mcg_status), .flags = LISTED, .bits = 7},
 	{ONE(MSR_MCG_CTL), .kind = KIND_SPECIAL, .flags = LISTED},
-	{RANGE(MSR_PERFEVTSEL0, MSR_PERFEVTSEL0 + 7), .kind = KIND_IGNORED},
+	{RANGE(MSR_PERFEVTSEL0, MSR_PERFEVTSEL0 + 1), .kind = KIND_IGNORED},
 	{ONE(MSR_PERF_STATUS), FIELD(perf_status), .flags = HOST_WRITE},
-	{ONE(MSR_PERF_CTL), .kind = KIND_IGNORED},
-	{ONE(MSR_THERM_STATUS), .kind = KIND_CONST},
-	{ONE(MSR_MISC_ENABLE), FIELD(misc_enable), .flags = LISTED, .bits = 0x8d7c71c9},
+	{ONE(MSR_PERF_CTL), .kind = KIND_CONST},
+	{ONE(MSR_MISC_ENABLE), FIELD(misc_enable), .flags = LISTED | CHECKED, .bits = 0x8d7c79c9},
 	{ONE(MSR_DEBUGCTL), .kind = KIND_SPECIAL},
 	{RANGE(MSR_LAST_BRANCH_FROM_IP, MSR_LAST_INT_TO_IP), .kind = KIND_CONST},
 	{ONE(MSR_POWER_CTL), FIELD(power_ctl), .flags = LISTED},
@@ -99,11 +115,10 @@ static const struct msr_rule rules[] = {
 	 .flags = CHECKED},
 	{RANGE(MSR_MTRR_FIX4K_C0000, MSR_MTRR_FIX4K_F8000), FIELD(mtrr_fixed[3]), .flags = CHECKED},
 	{ONE(MSR_PAT), REG(VREG_PAT), .flags = LISTED | CHECKED},
-	{RANGE(MSR_MC0_CTL2, MSR_MC0_CTL2 + MCE_BANKS - 1), .kind = KIND_IGNORED},
 	{ONE(MSR_MTRR_DEF_TYPE), FIELD(mtrr_def_type), .flags = CHECKED, .bits = 0xcff},
 	{RANGE(MSR_MC0_CTL, MSR_MC0_CTL + 4 * MCE_BANKS - 1), .kind = KIND_SPECIAL},
 	{ONE(MSR_TSC_DEADLINE), FIELD(tsc_deadline), .flags = LISTED},
-	{ONE(MSR_XSS), .kind = KIND_COMMAND}, /* no supervisor states: zero only */
+	{ONE(MSR_XSS), .kind = KIND_ZERO, .need = NEED_XSAVES}, /* no supervisor states */
 	{ONE(MSR_EFER), .kind = KIND_SPECIAL, .flags = LISTED},
 	{ONE(MSR_STAR), REG(VREG_STAR), .flags = LISTED | PASS},
 	{ONE(MSR_LSTAR), REG(VREG_LSTAR), .flags = LISTED | PASS | CANONICAL},
@@ -111,24 +126,24 @@ static const struct msr_rule rules[] = {
 	{ONE(MSR_SFMASK), REG(VREG_SFMASK), .flags = LISTED | PASS},
 	{RANGE(MSR_FS_BASE, MSR_GS_BASE), .kind = KIND_SPECIAL, .flags = PASS | CANONICAL},
 	{ONE(MSR_KERNEL_GS_BASE), REG(VREG_KERNEL_GS_BASE), .flags = LISTED | PASS | CANONICAL},
-	{ONE(MSR_TSC_AUX), .kind = KIND_SPECIAL, .flags = LISTED},
+	{ONE(MSR_TSC_AUX), .kind = KIND_SPECIAL, .flags = LISTED, .need = NEED_TSC_AUX},
 	{RANGE(0xc0010000, 0xc0010007), .kind = KIND_IGNORED}, /* event counters */
-	{ONE(MSR_SYSCFG), .kind = KIND_IGNORED},
+	{ONE(MSR_SYSCFG), .kind = KIND_CONST},
 	{ONE(MSR_HWCR), FIELD(hwcr), .flags = CHECKED},
-	{ONE(MSR_TOP_MEM), .kind = KIND_IGNORED},
-	{ONE(MSR_TOP_MEM2), .kind = KIND_IGNORED},
-	{ONE(0xc001001f), .kind = KIND_IGNORED}, /* NB_CFG */
-	{ONE(MSR_PATCH_LOADER), .kind = KIND_IGNORED},
-	{ONE(0xc0010055), .kind = KIND_IGNORED}, /* interrupt pending message */
-	{ONE(0xc0010058), .kind = KIND_CONST},	 /* MMIO configuration base */
-	{RANGE(MSR_PSTATE_LIMIT, MSR_PSTATE_STATUS), .kind = KIND_CONST},
-	{ONE(MSR_VM_CR), .kind = KIND_CONST, .arg = VM_CR_SVMDIS | VM_CR_LOCK},
-	{ONE(MSR_IGNNE), .kind = KIND_IGNORED},
-	{RANGE(MSR_OSVW_ID_LENGTH, MSR_OSVW_STATUS), .kind = KIND_CONST},
-	{RANGE(0xc0010200, 0xc001020b), .kind = KIND_IGNORED}, /* event counters */
-	{RANGE(MSR_LS_CFG, 0xc0011023), .kind = KIND_IGNORED}, /* LS, IC, DC, BU_CFG */
-	{ONE(MSR_DE_CFG), .kind = KIND_IGNORED, .arg = BIT(1), .flags = FEATURE | PROBED},
+	{ONE(0xc001001b), .kind = KIND_IGNORED, .arg = 0x20000000}, /* CLK_CTL */
+	{ONE(0xc001001f), .kind = KIND_IGNORED},		    /* NB_CFG */
+	{ONE(MSR_PATCH_LOADER), .kind = KIND_COMMAND},
+	{ONE(0xc0010055), .kind = KIND_CONST},		     /* interrupt pending message */
+	{ONE(0xc0010058), .kind = KIND_ZERO},		     /* MMIO configuration base */
+	{RANGE(0xc0010112, 0xc0010113), .kind = KIND_CONST}, /* TSEG base and mask */
+	{ONE(MSR_VM_CR), .kind = KIND_CONST, .need = NEED_AMD, .arg = VM_CR_SVMDIS | VM_CR_LOCK},
+	{ONE(MSR_IGNNE), .kind = KIND_COMMAND, .need = NEED_AMD},
+	{RANGE(MSR_OSVW_ID_LENGTH, MSR_OSVW_STATUS), .kind = KIND_CONST, .need = NEED_OSVW},
+	{RANGE(0xc0011022, 0xc0011023), .kind = KIND_IGNORED}, /* DC_CFG, BU_CFG */
+	{ONE(MSR_DE_CFG), .kind = KIND_IGNORED, .need = NEED_AMD, .arg = BIT(1),
+	 .flags = FEATURE | PROBED},
 	{ONE(0xc001102a), .kind = KIND_IGNORED}, /* BU_CFG2 */
+	{ONE(0xc001102c), .kind = KIND_IGNORED}, /* EX_CFG */
 };
 
 static const struct msr_rule *find_rule(u32 index)
@@ -246,6 +261,26 @@ static bool has_barrier(struct vcpu *vcpu)
 	return cpuid_has(vcpu, 7, 0, 3, 26) || cpuid_has(vcpu, 0x80000008, 0, 1, 12);
 }
 
+static bool exists(struct vcpu *vcpu, const struct msr_rule *rule)
+{
+	switch (rule->need) {
+	case NEED_AMD:
+		return cpuid_is_amd(vcpu);
+	case NEED_INTEL:
+		return !cpuid_is_amd(vcpu);
+	case NEED_ARCH_CAPABILITIES:
+		return cpuid_has(vcpu, 7, 0, 3, 29);
+	case NEED_XSAVES:
+		return cpuid_has(vcpu, 0xd, 1, 0, 3);
+	case NEED_TSC_AUX:
+		return cpuid_has(vcpu, 0x80000001, 0, 3, 27) || cpuid_has(vcpu, 7, 0, 2, 22);
+	case NEED_OSVW:
+		return cpuid_has(vcpu, 0x80000001, 0, 2, 9);
+	default:
+		return true;
+	}
+}
+
 static u64 *bank_register(struct vcpu *vcpu, u32 index)
 {
 	u32 n = index - MSR_MC0_CTL;
@@ -275,6 +310,9 @@ static int read_special(struct vcpu *vcpu, u32 index, bool by_host, u64 *value)
 	case MSR_SPEC_CTRL:
 		*value = vcpu->msr.spec_ctrl;
 		return by_host || has_spec_ctrl(vcpu) ? 0 : -EINVAL;
+	case MSR_SMBASE: /* a guest that is not in SMM, which none ever is */
+		*value = vcpu->msr.smbase;
+		return by_host ? 0 : -EINVAL;
 	case MSR_EFER:
 		*value = virt->get(&vcpu->v, VREG_EFER);
 		return 0;
@@ -331,7 +369,8 @@ static int write_bank(struct vcpu *vcpu, u32 index, bool by_host, u64 value)
 	/* Linux clears bit 10 of bank 4's CTL on some processors. */
 	if (kind == 0 && value && (value | BIT(10)) != ~0ull && !by_host)
 		return -EINVAL;
-	if (kind == 1 && value && !by_host && !(vcpu->msr.hwcr & HWCR_MC_WRITE))
+	if (kind == 1 && value && !by_host &&
+	    !(cpuid_is_amd(vcpu) && vcpu->msr.hwcr & HWCR_MC_WRITE))
 		return -EINVAL;
 	*bank = value;
 	return 0;
@@ -396,10 +435,10 @@ static int write_barrier(struct vcpu *vcpu, bool by_host, u64 value)
 
 static int write_tsc_aux(struct vcpu *vcpu, u64 value)
 {
-	if (value >> 32)
+	if (value >> 32 && !cpuid_is_amd(vcpu)) /* AMD's processors drop the upper half */
 		return -EINVAL;
-	vcpu->msr.tsc_aux = value;
-	if (vcpu->v.loaded && wrmsr_safe(MSR_TSC_AUX, value))
+	vcpu->msr.tsc_aux = (u32)value;
+	if (vcpu->v.loaded && wrmsr_safe(MSR_TSC_AUX, (u32)value))
 		return -EINVAL;
 	return 0;
 }
@@ -429,6 +468,11 @@ static int write_special(struct vcpu *vcpu, u32 index, bool by_host, u64 value)
 		return write_spec_ctrl(vcpu, by_host, value);
 	case MSR_PRED_CMD:
 		return write_barrier(vcpu, by_host, value);
+	case MSR_SMBASE:
+		if (!by_host || value >> 32)
+			return -EINVAL;
+		vcpu->msr.smbase = value;
+		return 0;
 	case MSR_EFER:
 		return control_set_efer(vcpu, value, by_host);
 	case MSR_MCG_CTL:
@@ -464,6 +508,8 @@ static bool write_check(struct vcpu *vcpu, u32 index, bool by_host, u64 *value)
 		return by_host || !(vcpu->msr.feature_control & FEATURE_CONTROL_LOCK);
 	case MSR_APIC_BASE:
 		return apic_base_valid(vcpu, *value);
+	case MSR_MISC_ENABLE:
+		return by_host || !((*value ^ vcpu->msr.misc_enable) & MISC_ENABLE_READ_ONLY);
 	case MSR_PAT:
 		return types_valid(*value, PAT_TYPES);
 	case MSR_MTRR_DEF_TYPE:
@@ -500,6 +546,8 @@ static int write_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index,
 	case KIND_IGNORED:
 		return 0;
 	case KIND_COMMAND:
+		return 0;
+	case KIND_ZERO:
 		return value ? -EINVAL : 0;
 	default:
 		return write_special(vcpu, index, by_host, value);
@@ -520,9 +568,12 @@ static int read_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, 
 	case KIND_IGNORED:
 		*value = rule->arg;
 		return 0;
-	case KIND_COMMAND:
+	case KIND_ZERO:
 		*value = 0;
 		return 0;
+	case KIND_COMMAND:
+		*value = 0;
+		return by_host ? 0 : -EINVAL;
 	default:
 		return read_special(vcpu, index, by_host, value);
 	}
@@ -553,7 +604,9 @@ static int read_any(struct vcpu *vcpu, u32 index, bool by_host, u64 *value)
 	if (bus_read(&vcpu->vm->msrs, vcpu, index, 1, value, &result))
 		return result;
 	rule = find_rule(index);
-	return rule ? read_rule(vcpu, rule, index, by_host, value) : -EINVAL;
+	if (!rule || !(by_host || exists(vcpu, rule)))
+		return -EINVAL;
+	return read_rule(vcpu, rule, index, by_host, value);
 }
 
 static int write_any(struct vcpu *vcpu, u32 index, bool by_host, u64 value)
@@ -564,7 +617,9 @@ static int write_any(struct vcpu *vcpu, u32 index, bool by_host, u64 value)
 	if (bus_write(&vcpu->vm->msrs, vcpu, index, 1, value, &result))
 		return result;
 	rule = find_rule(index);
-	return rule ? write_rule(vcpu, rule, index, by_host, value) : -EINVAL;
+	if (!rule || !(by_host || exists(vcpu, rule)))
+		return -EINVAL;
+	return write_rule(vcpu, rule, index, by_host, value);
 }
 
 int msr_read(struct vcpu *vcpu, u32 index, u64 *value)
@@ -659,14 +714,12 @@ void msr_reset(struct vcpu *vcpu)
 	vcpu->msr = (struct vcpu_msrs){
 		.apic_base = 0xfee00000 | APIC_BASE_ENABLE |
 			     (vcpu->id == vcpu->vm->bsp_id ? APIC_BASE_BSP : 0),
-		.misc_enable = BIT(0),	  /* fast strings */
-		.platform_info = BIT(31), /* CPUID faulting */
+		.misc_enable = BIT(0) | MISC_ENABLE_READ_ONLY, /* fast strings */
+		.platform_info = BIT(31),		       /* CPUID faulting */
 		.mcg_cap = MCE_BANKS,
 		.smbase = 0x30000,
 		.perf_status = 1000ull | 4ull << 40,
 	};
-	for (u32 i = 0; i < MCE_BANKS; i++)
-		vcpu->msr.mc[4 * i] = ~0ull;
 }
 
 void msr_pass_through(struct vm *vm)

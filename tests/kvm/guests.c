@@ -39,22 +39,24 @@ struct header {
 	uint32_t magic, flags, end;
 };
 
-#define MAGIC         0x74736575
+#define MAGIC	      0x74736575
 #define FLAG_IRQCHIP  1
 #define FLAG_DIRTY    2
-#define LOAD_AT       0x8000
-#define MEMORY        (4u << 20)
+#define LOAD_AT	      0x8000
+#define MEMORY	      (4u << 20)
 #define MMIO_BASE     0xd0000000u
 #define EXITS_AT_MOST 2000000
 
-#define LENIENT_AT    0x538
-#define SOFT_NMI_AT   0x53c
+#define LENIENT_AT   0x538
+#define SOFT_NMI_AT  0x53c
+#define LINUX_KVM_AT 0x540
 
 #define KEEL_DO_WITHOUT _IO(0xce, 0x14) /* docs/hypercalls.md */
-#define VIRTUAL_NMIS    (1u << 16)
+#define VIRTUAL_NMIS	(1u << 16)
 
 static uint8_t mmio[4096];
 static unsigned without; /* features that the next VM does not use */
+static int linux_kvm;	 /* this is not Keel */
 
 /* QEMU's TCG skips some of silicon's checks: guests report those, but do not fail for them. */
 static int lenient(void)
@@ -146,6 +148,7 @@ static int set_up(int kvm, int vm, int vcpu, uint8_t *memory, const struct guest
 		return -1;
 	memcpy(memory + LOAD_AT, g->start, g->end - g->start);
 	*(uint32_t *)(memory + LENIENT_AT) = lenient();
+	*(uint32_t *)(memory + LINUX_KVM_AT) = linux_kvm;
 	*(uint32_t *)(memory + SOFT_NMI_AT) = !!(without & VIRTUAL_NMIS);
 	sregs.cs.base = 0;
 	sregs.cs.selector = 0;
@@ -160,7 +163,8 @@ static int run_guest(int kvm, int run_size, const struct guest *g)
 	struct kvm_pit_config pit = {0};
 	const char *step = "create";
 	int vm = ioctl(kvm, KVM_CREATE_VM, 0), vcpu = -1, end = -1, status = -1, ok = 0;
-	uint8_t *memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint8_t *memory =
+		mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct kvm_userspace_memory_region region = {.memory_size = MEMORY,
 						     .userspace_addr = (uintptr_t)memory};
 	struct kvm_run *run = MAP_FAILED;
@@ -245,16 +249,11 @@ static void run_errors(int kvm)
 		void *argument;
 		int error;
 	} calls[] = {
-		{kvm, unknown, NULL, EINVAL},
-		{vm, unknown, NULL, ENOTTY},
-		{vcpu, unknown, NULL, EINVAL},
-		{vm, KVM_IRQ_LINE, NULL, EFAULT},
-		{vcpu, KVM_GET_REGS, NULL, EFAULT},
-		{vcpu, KVM_SET_REGS, NULL, EFAULT},
-		{vcpu, KVM_GET_MSRS, NULL, EFAULT},
-		{vm, KVM_GET_DIRTY_LOG, NULL, EFAULT},
-		{vm, KVM_GET_DIRTY_LOG, &none, ENOENT},
-		{vm, KVM_GET_DIRTY_LOG, &too_high, EINVAL},
+		{kvm, unknown, NULL, EINVAL},		{vm, unknown, NULL, ENOTTY},
+		{vcpu, unknown, NULL, EINVAL},		{vm, KVM_IRQ_LINE, NULL, EFAULT},
+		{vcpu, KVM_GET_REGS, NULL, EFAULT},	{vcpu, KVM_SET_REGS, NULL, EFAULT},
+		{vcpu, KVM_GET_MSRS, NULL, EFAULT},	{vm, KVM_GET_DIRTY_LOG, NULL, EFAULT},
+		{vm, KVM_GET_DIRTY_LOG, &none, ENOENT}, {vm, KVM_GET_DIRTY_LOG, &too_high, EINVAL},
 	};
 	int ok = vcpu >= 0;
 
@@ -286,15 +285,16 @@ int main(int argc, char **argv)
 	int kvm = open("/dev/kvm", O_RDWR);
 	int run_size = kvm < 0 ? -1 : ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	unsigned features = 0;
+	int used;
 
 	if (run_size < 0) {
 		perror("/dev/kvm");
 		return 1;
 	}
+	used = used_features(kvm);
+	linux_kvm = used < 0;
 	if (argc > 1 && !strcmp(argv[1], "sets")) {
-		int used = used_features(kvm);
-
-		if (used < 0) {
+		if (linux_kvm) {
 			perror("KEEL_DO_WITHOUT");
 			return 1;
 		}

@@ -24,6 +24,21 @@ static int setup(void **state)
 #define assert_writes(index, value) assert_int_equal(msr_write(vcpu, index, value), 0)
 #define assert_gp(index, value)	    assert_int_equal(msr_write(vcpu, index, value), -EINVAL)
 
+static void vendor(u32 ebx) /* of CPUID leaf 0 */
+{
+	const struct cpuid_entry entries[] = {
+		{.function = 0, .eax = 0xd, .ebx = ebx},
+		{.function = 7, .flags = CPUID_SIGNIFICANT_INDEX, .edx = BIT(29)},
+		{.function = 0xd, .index = 1, .flags = CPUID_SIGNIFICANT_INDEX, .eax = BIT(3)},
+		{.function = 0x80000001, .edx = BIT(27)},
+	};
+
+	assert_int_equal(cpuid_set(vcpu, entries, ARRAY_SIZE(entries)), 0);
+}
+
+#define AMD   0x68747541 /* "Auth" */
+#define INTEL 0x756e6547 /* "Genu" */
+
 static void addresses_must_be_canonical(void **state)
 {
 	static const u32 addresses[] = {MSR_LSTAR,	 MSR_CSTAR,   MSR_KERNEL_GS_BASE,
@@ -159,16 +174,21 @@ static void machine_check_banks(void **state)
 	assert_reads(MSR_MCG_CAP, 32);
 	assert_gp(MSR_MCG_CAP, 0);
 	assert_gp(MSR_MCG_CTL, 0);
-	assert_reads(0x400 + 4 * 31, ~0ull);
+	assert_reads(0x400 + 4 * 31, 0);
 	assert_gp_read(0x400 + 4 * 32);
+	assert_gp_read(0x280); /* no CMCI */
 	assert_writes(0x400, 0);
 	assert_gp(0x400, 5);
 	assert_writes(0x400, ~0ull & ~BIT(10));
 	assert_writes(0x401, 0);
 	assert_gp(0x401, 1);
 	assert_writes(MSR_HWCR, BIT(18));
+	assert_gp(0x401, 1); /* AMD's way alone */
+	vendor(AMD);
 	assert_writes(0x401, 1);
 	assert_reads(0x401, 1);
+	assert_writes(MSR_HWCR, 0);
+	assert_gp(0x401, 1);
 	assert_int_equal(mce_setup(vcpu, 10 | BIT(8)), 0);
 	assert_reads(0x400 + 4 * 9, ~0ull);
 	assert_gp_read(0x400 + 4 * 10);
@@ -323,10 +343,16 @@ static void tscs_at_a_rate_of_their_own(void **state)
 
 static void small_ones(void **state)
 {
-	assert_writes(MSR_TSC_AUX, 0xffffffff);
-	assert_gp(MSR_TSC_AUX, 1ull << 32);
-	assert_reads(MSR_TSC_AUX, 0xffffffff);
 	assert_writes(MSR_BIOS_UPDT_TRIG, 0x1234);
+	assert_gp_read(MSR_BIOS_UPDT_TRIG);
+	assert_gp_read(MSR_SMBASE);
+	assert_gp(MSR_SMBASE, 0x30000);
+	assert_int_equal(msr_host_set(vcpu, MSR_SMBASE, 0x40000), 0);
+	assert_int_equal(msr_host_set(vcpu, MSR_SMBASE, 1ull << 32), -EINVAL);
+	assert_reads(MSR_MISC_ENABLE, 0x1801);
+	assert_writes(MSR_MISC_ENABLE, 0x1800);
+	assert_gp(MSR_MISC_ENABLE, 0x800);
+	assert_gp(MSR_MISC_ENABLE, 0x1000);
 	assert_int_equal(msr_host_set(vcpu, MSR_BIOS_SIGN_ID, 0x100000000), 0);
 	assert_reads(MSR_BIOS_SIGN_ID, 0x100000000);
 	assert_reads(MSR_PLATFORM_ID, 0);
@@ -341,22 +367,57 @@ static void small_ones(void **state)
 	assert_gp(MSR_DEBUGCTL, 1ull << 63);
 	assert_gp(MSR_DR0_ADDR_MASK, 0); /* the management guest's alone: not offered */
 	assert_gp(MSR_DR1_ADDR_MASK, 0);
-	assert_writes(MSR_XSS, 0);
-	assert_gp(MSR_XSS, 1);
 	assert_gp(MSR_HWCR, 1);
 	assert_writes(MSR_HWCR, BIT(3) | BIT(8));
 	assert_reads(MSR_HWCR, 0);
-	assert_reads(MSR_DE_CFG, 2);
-	assert_reads(MSR_VM_CR, VM_CR_SVMDIS | VM_CR_LOCK);
-	assert_gp(MSR_VM_CR, 0);
-	assert_writes(MSR_SYSCFG, 0x740000);
+	assert_gp(MSR_SYSCFG, 0x740000);
 	assert_reads(MSR_SYSCFG, 0);
+	assert_reads(0xc0010058, 0);
+	assert_writes(0xc0010058, 0);
+	assert_gp(0xc0010058, 1);
 	assert_gp(MSR_APIC_BASE, APIC_BASE_X2APIC);
 	assert_gp(MSR_APIC_BASE, 1);
 	assert_writes(MSR_APIC_BASE, 0xfee00c00);
 	assert_writes(MSR_FS_BASE, 0x1000);
 	assert_reads(MSR_FS_BASE, 0x1000);
 	assert_reads(MSR_GS_BASE, 0);
+}
+
+/* MSRs of one vendor, and those of a CPUID bit. The VMM reads and writes them all the same. */
+static void some_are_not_in_every_guest(void **state)
+{
+	static const u32 amd[] = {MSR_DE_CFG, MSR_VM_CR, MSR_OSVW_ID_LENGTH};
+	static const u32 bit[] = {MSR_TSC_AUX, MSR_XSS, MSR_ARCH_CAPABILITIES};
+	u64 value;
+
+	for (u32 i = 0; i < ARRAY_SIZE(amd); i++) {
+		assert_gp_read(amd[i]);
+		assert_int_equal(msr_host_get(vcpu, amd[i], &value), 0);
+		assert_int_equal(msr_host_set(vcpu, amd[i], value), 0);
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(bit); i++) {
+		assert_gp_read(bit[i]);
+		assert_gp(bit[i], 0);
+		assert_int_equal(msr_host_set(vcpu, bit[i], 0), 0);
+	}
+	assert_gp(MSR_IGNNE, 0);
+	vendor(INTEL);
+	for (u32 i = 0; i < ARRAY_SIZE(bit); i++)
+		assert_reads(bit[i], 0);
+	assert_writes(MSR_TSC_AUX, 0xffffffff);
+	assert_gp(MSR_TSC_AUX, 1ull << 32);
+	assert_reads(MSR_TSC_AUX, 0xffffffff);
+	assert_writes(MSR_XSS, 0);
+	assert_gp(MSR_XSS, 1);
+	vendor(AMD);
+	assert_reads(MSR_DE_CFG, 2);
+	assert_reads(MSR_VM_CR, VM_CR_SVMDIS | VM_CR_LOCK);
+	assert_gp(MSR_VM_CR, 0);
+	assert_writes(MSR_IGNNE, 0);
+	assert_gp_read(MSR_IGNNE);
+	assert_gp_read(MSR_FEATURE_CONTROL);
+	assert_writes(MSR_TSC_AUX, 0x700000001);
+	assert_reads(MSR_TSC_AUX, 1);
 }
 
 /* What Intel's kernels do at their start. */
@@ -488,6 +549,7 @@ int main(void)
 		cmocka_unit_test_setup(small_ones, setup),
 		cmocka_unit_test_setup(devices_come_first, setup),
 		cmocka_unit_test_setup(feature_msrs, setup),
+		cmocka_unit_test_setup(some_are_not_in_every_guest, setup),
 		cmocka_unit_test_setup(intels_way_to_start, setup),
 		cmocka_unit_test_setup(lists_follow_the_processor, setup),
 		cmocka_unit_test_setup(the_exits, setup),
