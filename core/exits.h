@@ -16,6 +16,8 @@ enum user_exit { /* KVM_EXIT_* values */
 		 USER_INTR = 10,
 		 USER_INTERNAL_ERROR = 17,
 		 USER_IOAPIC_EOI = 26,
+		 USER_RDMSR = 29,
+		 USER_WRMSR = 30,
 };
 
 enum internal_suberror { /* KVM_INTERNAL_ERROR_* */
@@ -61,6 +63,12 @@ struct vcpu_exit {
 		struct {
 			u8 vector;
 		} eoi;
+		struct {
+			u32 why; /* enum msr_exit_reason */
+			u32 index, insn_len;
+			u64 data;
+			bool refused; /* the VMM's answer: #GP */
+		} msr;
 		struct {
 			u32 suberror, count;
 			u64 data[16];

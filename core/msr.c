@@ -18,8 +18,10 @@
 #define MTRR_CAP	      (BIT(10) | BIT(8) | MTRR_COUNT) /* write-combining, fixed ranges */
 #define PAT_INIT	      0x0007040600070406ull
 #define FEATURE_CONTROL_LOCK  BIT(0)
-#define HWCR_MC_WRITE	      BIT(18)			 /* McStatusWrEn */
-#define MISC_ENABLE_READ_ONLY (BIT(11) | BIT(12))	 /* no branch trace store, no PEBS */
+#define HWCR_MC_WRITE	      BIT(18)		  /* McStatusWrEn */
+#define MISC_ENABLE_READ_ONLY (BIT(11) | BIT(12)) /* no branch trace store, no PEBS */
+#define X2APIC_FIRST	      0x800u
+#define X2APIC_LAST	      0x8ffu
 #define SPEC_CTRL_BITS	      (BIT(0) | BIT(1) | BIT(2)) /* IBRS, STIBP, SSBD */
 
 enum msr_kind {
@@ -604,7 +606,9 @@ static int read_any(struct vcpu *vcpu, u32 index, bool by_host, u64 *value)
 	if (bus_read(&vcpu->vm->msrs, vcpu, index, 1, value, &result))
 		return result;
 	rule = find_rule(index);
-	if (!rule || !(by_host || exists(vcpu, rule)))
+	if (!rule)
+		return -ENOENT;
+	if (!by_host && !exists(vcpu, rule))
 		return -EINVAL;
 	return read_rule(vcpu, rule, index, by_host, value);
 }
@@ -617,18 +621,52 @@ static int write_any(struct vcpu *vcpu, u32 index, bool by_host, u64 value)
 	if (bus_write(&vcpu->vm->msrs, vcpu, index, 1, value, &result))
 		return result;
 	rule = find_rule(index);
-	if (!rule || !(by_host || exists(vcpu, rule)))
+	if (!rule)
+		return -ENOENT;
+	if (!by_host && !exists(vcpu, rule))
 		return -EINVAL;
 	return write_rule(vcpu, rule, index, by_host, value);
 }
 
+bool msr_allowed(const struct msr_filter *filter, u32 index, enum msr_access access)
+{
+	if (!filter || (index >= X2APIC_FIRST && index <= X2APIC_LAST))
+		return true;
+	for (u32 i = 0; i < filter->count; i++) {
+		const struct msr_filter_range *range = &filter->range[i];
+		u32 n = index - range->first;
+
+		if (index >= range->first && n < range->count && range->access & access)
+			return range->allowed[n / 8] >> n % 8 & 1;
+	}
+	return !filter->default_deny;
+}
+
+static const struct msr_filter *filter_of(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->msr_filter, __ATOMIC_ACQUIRE);
+}
+
+struct msr_filter *msr_filter_replace(struct vm *vm, struct msr_filter *filter)
+{
+	struct msr_filter *old = vm->msr_filter;
+
+	__atomic_store_n(&vm->msr_filter, filter, __ATOMIC_RELEASE);
+	msr_pass_through(vm);
+	return old;
+}
+
 int msr_read(struct vcpu *vcpu, u32 index, u64 *value)
 {
+	if (!msr_allowed(filter_of(vcpu->vm), index, MSR_READ))
+		return -EACCES;
 	return read_any(vcpu, index, false, value);
 }
 
 int msr_write(struct vcpu *vcpu, u32 index, u64 value)
 {
+	if (!msr_allowed(filter_of(vcpu->vm), index, MSR_WRITE))
+		return -EACCES;
 	return write_any(vcpu, index, false, value);
 }
 
@@ -724,8 +762,11 @@ void msr_reset(struct vcpu *vcpu)
 
 void msr_pass_through(struct vm *vm)
 {
+	const struct msr_filter *filter = vm->msr_filter;
+
 	for (u32 i = 0; i < ARRAY_SIZE(rules); i++)
 		for (u32 index = rules[i].first; rules[i].flags & PASS && index <= rules[i].last;
 		     index++)
-			virt->intercept_msr(&vm->virt, index, false, false);
+			virt->intercept_msr(&vm->virt, index, !msr_allowed(filter, index, MSR_READ),
+					    !msr_allowed(filter, index, MSR_WRITE));
 }

@@ -6,10 +6,40 @@
 
 struct vm;
 
-/* RDMSR and WRMSR of the guest. 0; -EINVAL: #GP. */
+enum msr_access { MSR_READ = BIT(0), MSR_WRITE = BIT(1) }; /* KVM_MSR_FILTER_READ, _WRITE */
+
+#define MSR_FILTER_RANGES 16
+
+/* KVM_X86_SET_MSR_FILTER: the first range that an access falls into decides. */
+struct msr_filter {
+	u32 pages; /* of the VM's pool: this struct, then the bitmaps */
+	u32 count;
+	bool default_deny;
+	struct msr_filter_range {
+		u32 first, count, access; /* enum msr_access */
+		const u8 *allowed;	  /* one bit an MSR */
+	} range[MSR_FILTER_RANGES];
+};
+
+enum msr_exit_reason { /* KVM_MSR_EXIT_REASON_* */
+		       MSR_EXIT_INVALID = BIT(0),
+		       MSR_EXIT_UNKNOWN = BIT(1),
+		       MSR_EXIT_FILTER = BIT(2),
+};
+
+/* The APIC's MSRs always are, as in KVM. filter NULL: everything is. */
+bool msr_allowed(const struct msr_filter *filter, u32 index, enum msr_access access);
+/*
+ * Puts another filter in force and returns the old one, which other CPUs read until
+ * vm_flush_wait() has returned. The caller holds vm->lock.
+ */
+struct msr_filter *msr_filter_replace(struct vm *vm, struct msr_filter *filter);
+
+/* RDMSR and WRMSR of the guest. 0; -EINVAL: #GP; -ENOENT: no such MSR; -EACCES: the filter. */
 int msr_read(struct vcpu *vcpu, u32 index, u64 *value);
 int msr_write(struct vcpu *vcpu, u32 index, u64 value);
-/* KVM_GET_MSRS and KVM_SET_MSRS: may write what is read-only for the guest. 0; -EINVAL. */
+/* KVM_GET_MSRS and KVM_SET_MSRS: may write what is read-only for the guest. 0; -EINVAL;
+ * -ENOENT: no such MSR. */
 int msr_host_get(struct vcpu *vcpu, u32 index, u64 *value);
 int msr_host_set(struct vcpu *vcpu, u32 index, u64 value);
 
@@ -22,7 +52,7 @@ int msr_feature_get(u32 index, u64 *value);
 
 /* Power-on values. */
 void msr_reset(struct vcpu *vcpu);
-/* At creation of a VM: those that its guests read and write without an exit. */
+/* By the VM's filter: those that its guests read and write without an exit. */
 void msr_pass_through(struct vm *vm);
 
 u64 vcpu_tsc(struct vcpu *vcpu);

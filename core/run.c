@@ -164,6 +164,37 @@ static u64 get_pair(const struct vcpu *vcpu)
 	return (u32)vcpu->v.gpr[GPR_RAX] | vcpu->v.gpr[GPR_RDX] << 32;
 }
 
+/* KVM_CAP_X86_USER_SPACE_MSR: the VMM may want to answer what would be #GP. */
+static noinline int msr_failed(struct vcpu *vcpu, enum user_exit reason, int error, u32 length)
+{
+	u32 why = error == -EACCES   ? MSR_EXIT_FILTER
+		  : error == -ENOENT ? MSR_EXIT_UNKNOWN
+		  : error == -EINVAL ? MSR_EXIT_INVALID
+				     : 0;
+
+	if (!(vcpu->vm->msr_exits & why))
+		return run_settle(vcpu, error, length);
+	vcpu->exit.reason = reason;
+	vcpu->exit.msr.why = why;
+	vcpu->exit.msr.index = vcpu->v.gpr[GPR_RCX];
+	vcpu->exit.msr.data = reason == USER_WRMSR ? get_pair(vcpu) : 0;
+	vcpu->exit.msr.insn_len = length;
+	vcpu->exit_pending = true;
+	return RUN_USER;
+}
+
+static noinline void complete_msr(struct vcpu *vcpu)
+{
+	vcpu->exit_pending = false;
+	if (vcpu->exit.msr.refused) {
+		vcpu_inject_gp(vcpu, 0);
+		return;
+	}
+	if (vcpu->exit.reason == USER_RDMSR)
+		put_pair(vcpu, vcpu->exit.msr.data);
+	run_skip(vcpu, vcpu->exit.msr.insn_len);
+}
+
 static int exit_rdmsr(struct vcpu *vcpu, u32 length)
 {
 	u64 value;
@@ -171,9 +202,11 @@ static int exit_rdmsr(struct vcpu *vcpu, u32 length)
 
 	control_cr8_from_guest(vcpu);
 	error = msr_read(vcpu, vcpu->v.gpr[GPR_RCX], &value);
-	if (!error)
-		put_pair(vcpu, value);
-	return run_settle(vcpu, error, length);
+	if (unlikely(error))
+		return msr_failed(vcpu, USER_RDMSR, error, length);
+	put_pair(vcpu, value);
+	run_skip(vcpu, length);
+	return RUN_CONTINUE;
 }
 
 static int exit_wrmsr(struct vcpu *vcpu, u32 length)
@@ -183,7 +216,10 @@ static int exit_wrmsr(struct vcpu *vcpu, u32 length)
 	control_cr8_from_guest(vcpu);
 	error = msr_write(vcpu, vcpu->v.gpr[GPR_RCX], get_pair(vcpu));
 	control_cr8_to_guest(vcpu);
-	return run_settle(vcpu, error, length);
+	if (unlikely(error))
+		return msr_failed(vcpu, USER_WRMSR, error, length);
+	run_skip(vcpu, length);
+	return RUN_CONTINUE;
 }
 
 static int exit_hlt(struct vcpu *vcpu, u32 length)
@@ -686,7 +722,9 @@ static inline bool complete_exit(struct vcpu *vcpu)
 {
 	if (unlikely(vcpu->emulation.active))
 		return go_on_emulating(vcpu);
-	if (vcpu->exit.reason != USER_IO || io_complete(vcpu))
+	if (unlikely(vcpu->exit.reason != USER_IO))
+		complete_msr(vcpu);
+	else if (io_complete(vcpu))
 		vcpu->exit_pending = false;
 	return false;
 }

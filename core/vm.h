@@ -36,7 +36,9 @@ struct vm {
 	void *clock;   /* devices/kvmclock.c's state */
 	/* devices/: REQUEST_CLOCK. False: exit.memory says which page it needs first. NULL: none */
 	bool (*clock_update)(struct vcpu *vcpu);
-	u64 caps; /* kvm/: what KVM_ENABLE_CAP switched on */
+	struct msr_filter *msr_filter; /* NULL: none */
+	u32 msr_exits; /* enum msr_exit_reason: accesses that go to the VMM instead of #GP */
+	u64 caps;      /* kvm/: what KVM_ENABLE_CAP switched on */
 };
 
 extern u32 host_tsc_khz; /* set by boot/ before the first VM */

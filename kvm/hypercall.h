@@ -32,6 +32,9 @@ struct call {
 	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |                  \
 	 KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)
 
+#define MSR_EXIT_REASONS                                                                           \
+	(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER)
+
 /* vm->caps: what KVM_ENABLE_CAP switched on. */
 enum vm_caps {
 	CAP_EXCEPTION_PAYLOAD = BIT(0),
@@ -87,6 +90,8 @@ int call_write(struct call *call, u64 offset, const void *in, u64 bytes);
 s64 check_extension(struct call *call);
 /* The body of KVM_GET_MSRS and KVM_SET_MSRS: how many entries of the list were processed. */
 s64 msrs_list(struct call *call, int (*one)(struct call *call, u32 index, u64 *value), bool write);
+/* KVM_X86_SET_MSR_FILTER (msr_filter.c). */
+s64 vm_set_msr_filter(struct call *call);
 /* KEEL_DESTROY and KEEL_TAKE_BACK (destroy.c): call->vm is NULL afterwards. */
 s64 vm_destroy(struct call *call);
 s64 vm_take_back(struct call *call);

@@ -32,7 +32,9 @@ _Static_assert((int)USER_UNKNOWN == KVM_EXIT_UNKNOWN && (int)USER_IO == KVM_EXIT
 		       (int)USER_SHUTDOWN == KVM_EXIT_SHUTDOWN && (int)USER_INTR == KVM_EXIT_INTR &&
 		       (int)USER_FAIL_ENTRY == KVM_EXIT_FAIL_ENTRY &&
 		       (int)USER_INTERNAL_ERROR == KVM_EXIT_INTERNAL_ERROR &&
-		       (int)USER_IOAPIC_EOI == KVM_EXIT_IOAPIC_EOI,
+		       (int)USER_IOAPIC_EOI == KVM_EXIT_IOAPIC_EOI &&
+		       (int)USER_RDMSR == KVM_EXIT_X86_RDMSR &&
+		       (int)USER_WRMSR == KVM_EXIT_X86_WRMSR,
 	       "core's numbers are KVM's");
 
 /* ready_for_interrupt_injection, if_flag and flags, which lie in one word. */
@@ -99,6 +101,14 @@ static void show_other_exit(const struct vcpu_exit *exit, const struct cpu *cpu,
 	case USER_IOAPIC_EOI:
 		run->eoi.vector = exit->eoi.vector;
 		break;
+	case USER_RDMSR:
+	case USER_WRMSR:
+		run->msr.error = 0;
+		memset(run->msr.pad, 0, sizeof(run->msr.pad));
+		run->msr.reason = exit->msr.why;
+		run->msr.index = exit->msr.index;
+		run->msr.data = exit->msr.data;
+		break;
 	case USER_INTERNAL_ERROR:
 		show_internal_error(exit, run);
 		break;
@@ -120,16 +130,30 @@ static inline void show_exit(const struct vcpu_exit *exit, const struct cpu *cpu
 	run->io.data_offset = EXIT_IO_BYTES;
 }
 
-/* The VMM's side of an access that it was asked for. */
-static inline void take_data(struct vcpu *vcpu, const struct kvm_run *run)
+static noinline void take_other_data(struct vcpu_exit *exit, const struct kvm_run *run)
 {
-	struct vcpu_exit *exit = &vcpu->exit;
 	u64 data;
 
-	if (likely(exit->reason != USER_MMIO) || exit->mmio.write)
-		return;
-	data = READ_ONCE(*(const u64 *)run->mmio.data);
-	memcpy(exit->mmio.data, &data, sizeof(data));
+	switch (exit->reason) {
+	case USER_MMIO:
+		if (exit->mmio.write)
+			break;
+		data = READ_ONCE(*(const u64 *)run->mmio.data);
+		memcpy(exit->mmio.data, &data, sizeof(data));
+		break;
+	case USER_RDMSR:
+	case USER_WRMSR:
+		exit->msr.refused = READ_ONCE(run->msr.error) != 0;
+		exit->msr.data = READ_ONCE(run->msr.data);
+		break;
+	}
+}
+
+/* The VMM's side of an access that it was asked for. A port's data stay in their own page. */
+static inline void take_data(struct vcpu *vcpu, const struct kvm_run *run)
+{
+	if (unlikely(vcpu->exit.reason != USER_IO))
+		take_other_data(&vcpu->exit, run);
 }
 
 /* Without an APIC in Keel, CR8 is the VMM's. */

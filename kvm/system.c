@@ -75,6 +75,8 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
 	case KVM_CAP_SREGS2:
+	case KVM_CAP_X86_USER_SPACE_MSR:
+	case KVM_CAP_X86_MSR_FILTER:
 		return 1;
 	case KVM_CAP_XSAVE2: /* no processor has more for what Keel carries */
 		return xstate_size() <= sizeof(struct kvm_xsave) ? sizeof(struct kvm_xsave) : 0;

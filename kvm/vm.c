@@ -349,6 +349,11 @@ static s64 enable_cap(struct call *call)
 		return switch_cap(vm, CAP_TRIPLE_FAULT_EVENT, cap->args[0]);
 	case KVM_CAP_SPLIT_IRQCHIP:
 		return split_irqchip(vm, cap->args[0]);
+	case KVM_CAP_X86_USER_SPACE_MSR:
+		if (cap->args[0] & ~(u64)MSR_EXIT_REASONS)
+			return -EINVAL;
+		__atomic_store_n(&vm->msr_exits, (u32)cap->args[0], __ATOMIC_RELAXED);
+		return 0;
 	case KVM_CAP_X2APIC_API:
 		if (cap->args[0] & ~(u64)X2APIC_API_FLAGS)
 			return -EINVAL;
@@ -390,6 +395,7 @@ static const struct request rows[] = {
 	{KEEL_CREATE_VCPU, sizeof(struct keel_create_vcpu), 0, REQUEST_LOCK, create_vcpu},
 	{KVM_CHECK_EXTENSION, 0, 0, 0, check_extension},
 	{KVM_ENABLE_CAP, sizeof(struct kvm_enable_cap), 0, REQUEST_LOCK, enable_cap},
+	{KVM_X86_SET_MSR_FILTER, sizeof(struct kvm_msr_filter), 0, REQUEST_LOCK, vm_set_msr_filter},
 	{KVM_SET_TSS_ADDR, 0, 0, 0, set_tss_addr},
 	{KVM_SET_IDENTITY_MAP_ADDR, sizeof(u64), 0, REQUEST_LOCK, set_identity_map_addr},
 	{KVM_SET_BOOT_CPU_ID, 0, 0, REQUEST_LOCK, set_boot_cpu_id},

@@ -67,6 +67,36 @@ static long may_create_irqchip(struct keel_vm *vm, unsigned int request, unsigne
 	return result;
 }
 
+/* The ranges' bitmaps go behind the struct: Keel does not follow its pointers. */
+static long set_msr_filter(struct keel_vm *vm, const void __user *arg)
+{
+	size_t bytes = sizeof(struct kvm_msr_filter), size;
+	struct kvm_msr_filter *filter =
+		kzalloc(bytes + KVM_MSR_FILTER_MAX_RANGES * KVM_MSR_FILTER_MAX_BITMAP_SIZE,
+			GFP_KERNEL_ACCOUNT);
+	long result = -EFAULT;
+
+	if (!filter)
+		return -ENOMEM;
+	if (copy_from_user(filter, arg, bytes))
+		goto out;
+	for (int i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++) {
+		const struct kvm_msr_filter_range *range = &filter->ranges[i];
+
+		size = ALIGN((u64)range->nmsrs, 64) / 8;
+		if (size > KVM_MSR_FILTER_MAX_BITMAP_SIZE)
+			break; /* Keel refuses it by its number */
+		if (copy_from_user((char *)filter + bytes, range->bitmap, size))
+			goto out;
+		bytes += size;
+	}
+	result = vm_call(vm, vm->handle, KVM_X86_SET_MSR_FILTER, virt_to_phys(filter), bytes, 0)
+			 .value;
+out:
+	kfree(filter);
+	return result;
+}
+
 static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
 {
 	struct keel_vm *vm = file->private_data;
@@ -92,6 +122,8 @@ static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	case KVM_REGISTER_COALESCED_MMIO:
 	case KVM_UNREGISTER_COALESCED_MMIO:
 		return eventfd_zone(vm, user, request == KVM_REGISTER_COALESCED_MMIO);
+	case KVM_X86_SET_MSR_FILTER:
+		return set_msr_filter(vm, user);
 	case KVM_ENABLE_CAP:
 	case KVM_CREATE_IRQCHIP:
 		return may_create_irqchip(vm, request, arg);

@@ -21,6 +21,13 @@ static int setup(void **state)
 		u64 v_;                                                                            \
 		assert_int_equal(msr_read(vcpu, index, &v_), -EINVAL);                             \
 	} while (0)
+/* #GP as well, but the VMM is told that there is none. */
+#define assert_none(index)                                                                         \
+	do {                                                                                       \
+		u64 v_;                                                                            \
+		assert_int_equal(msr_read(vcpu, index, &v_), -ENOENT);                             \
+		assert_int_equal(msr_write(vcpu, index, 0), -ENOENT);                              \
+	} while (0)
 #define assert_writes(index, value) assert_int_equal(msr_write(vcpu, index, value), 0)
 #define assert_gp(index, value)	    assert_int_equal(msr_write(vcpu, index, value), -EINVAL)
 
@@ -86,10 +93,8 @@ static void unknown_numbers_fault(void **state)
 				      0x9ff,	  0x1fff,     0x38f,	  0x570,     0xc0000104,
 				      0xc0010117, 0xc0011fff, 0x40000000, 0xffffffff};
 
-	for (u32 i = 0; i < ARRAY_SIZE(unknown); i++) {
-		assert_gp_read(unknown[i]);
-		assert_gp(unknown[i], 0);
-	}
+	for (u32 i = 0; i < ARRAY_SIZE(unknown); i++)
+		assert_none(unknown[i]);
 	/* All numbers: nothing crashes, and what reads for the guest reads for the VMM. */
 	for (u32 i = 0; i < 0x4000; i++) {
 		u32 index = i < 0x2000 ? i : 0xc0010000 + i - 0x2000;
@@ -127,8 +132,8 @@ static void what_vmms_always_write_is_taken(void **state)
 		assert_int_equal(msr_host_set(vcpu, i, 0x0101010101010101), 0);
 	assert_int_equal(msr_host_set(vcpu, MSR_MISC_ENABLE, 1), 0);
 	assert_int_equal(msr_host_set(vcpu, MSR_KVM_SYSTEM_TIME, 0), 0);
-	assert_int_equal(msr_host_set(vcpu, MSR_KVM_SYSTEM_TIME, 1), -EINVAL);
-	assert_int_equal(msr_host_set(vcpu, MSR_KVM_STEAL_TIME, 0), -EINVAL);
+	assert_int_equal(msr_host_set(vcpu, MSR_KVM_SYSTEM_TIME, 1), -ENOENT);
+	assert_int_equal(msr_host_set(vcpu, MSR_KVM_STEAL_TIME, 0), -ENOENT);
 	assert_int_equal(msr_host_set(vcpu, MSR_APIC_BASE, 0xfee00900), 0);
 }
 
@@ -150,7 +155,7 @@ static void memory_types_are_checked(void **state)
 	assert_reads(0x268, 0);
 	assert_gp(MSR_MTRRCAP, 0);
 	assert_reads(MSR_MTRRCAP, 0x508);
-	assert_gp_read(0x251);
+	assert_none(0x251);
 }
 
 static void variable_ranges_are_checked(void **state)
@@ -162,8 +167,7 @@ static void variable_ranges_are_checked(void **state)
 	assert_gp(0x200, 0x80);
 	assert_writes(0x20f, 0xf00000800);
 	assert_gp(0x20f, 0x400);
-	assert_gp_read(0x210);
-	assert_gp(0x210, 0);
+	assert_none(0x210);
 	machine_cpuid_all();
 	assert_writes(0x200, 0xff00000006); /* 40 bits now */
 	assert_reads(0x200, 0xff00000006);
@@ -175,8 +179,8 @@ static void machine_check_banks(void **state)
 	assert_gp(MSR_MCG_CAP, 0);
 	assert_gp(MSR_MCG_CTL, 0);
 	assert_reads(0x400 + 4 * 31, 0);
-	assert_gp_read(0x400 + 4 * 32);
-	assert_gp_read(0x280); /* no CMCI */
+	assert_none(0x400 + 4 * 32);
+	assert_none(0x280); /* no CMCI */
 	assert_writes(0x400, 0);
 	assert_gp(0x400, 5);
 	assert_writes(0x400, ~0ull & ~BIT(10));
@@ -365,8 +369,8 @@ static void small_ones(void **state)
 	assert_writes(MSR_DEBUGCTL, 3);
 	assert_gp(MSR_DEBUGCTL, BIT(6));
 	assert_gp(MSR_DEBUGCTL, 1ull << 63);
-	assert_gp(MSR_DR0_ADDR_MASK, 0); /* the management guest's alone: not offered */
-	assert_gp(MSR_DR1_ADDR_MASK, 0);
+	assert_none(MSR_DR0_ADDR_MASK); /* the management guest's alone: not offered */
+	assert_none(MSR_DR1_ADDR_MASK);
 	assert_gp(MSR_HWCR, 1);
 	assert_writes(MSR_HWCR, BIT(3) | BIT(8));
 	assert_reads(MSR_HWCR, 0);
@@ -475,6 +479,7 @@ static int device_write(struct bus_device *d, struct vcpu *v, u64 offset, u32 si
 static void devices_come_first(void **state)
 {
 	static struct bus_device x2apic = {0x800, 0x100, device_read, device_write};
+	u64 value;
 
 	assert_int_equal(bus_add(&machine_vm->msrs, &x2apic), 0);
 	assert_reads(0x830, 0x130);
@@ -482,8 +487,8 @@ static void devices_come_first(void **state)
 	assert_int_equal(device_value, 9);
 	assert_gp_read(0x803);
 	assert_gp(0x803, 0);
-	assert_gp_read(0x81b);
-	assert_gp_read(0x900);
+	assert_int_equal(msr_read(vcpu, 0x81b, &value), -ENOENT);
+	assert_none(0x900);
 }
 
 static void feature_msrs(void **state)
@@ -529,6 +534,121 @@ static void the_exits(void **state)
 	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0xffffffff06060606);
 }
 
+/* FILTERED is denied to read and to write, the next one only to read, others by default. */
+#define FILTERED MSR_STAR
+
+static struct msr_filter some_filter(bool deny)
+{
+	static const u8 none[1], second[1] = {2};
+
+	return (struct msr_filter){
+		.count = 2,
+		.default_deny = deny,
+		.range = {{FILTERED, 2, MSR_READ, none}, {FILTERED, 2, MSR_WRITE, second}},
+	};
+}
+
+static void the_first_range_decides(void **state)
+{
+	static const u8 all[1] = {0xff};
+	struct msr_filter filter = some_filter(false);
+
+	assert_true(msr_allowed(NULL, FILTERED, MSR_READ));
+	assert_false(msr_allowed(&filter, FILTERED, MSR_READ));
+	assert_false(msr_allowed(&filter, FILTERED + 1, MSR_READ));
+	assert_false(msr_allowed(&filter, FILTERED, MSR_WRITE));
+	assert_true(msr_allowed(&filter, FILTERED + 1, MSR_WRITE));
+	assert_true(msr_allowed(&filter, FILTERED - 1, MSR_READ));
+	assert_true(msr_allowed(&filter, FILTERED + 2, MSR_READ));
+	filter.default_deny = true;
+	assert_false(msr_allowed(&filter, FILTERED - 1, MSR_READ));
+	assert_true(msr_allowed(&filter, FILTERED + 1, MSR_WRITE));
+	/* The APIC's are not filtered. */
+	assert_true(msr_allowed(&filter, 0x800, MSR_WRITE));
+	assert_true(msr_allowed(&filter, 0x8ff, MSR_READ));
+	assert_false(msr_allowed(&filter, 0x900, MSR_READ));
+	filter.range[2] = (struct msr_filter_range){FILTERED, 2, MSR_READ | MSR_WRITE, all};
+	filter.count = 3;
+	assert_false(msr_allowed(&filter, FILTERED, MSR_READ));
+	filter.range[0] = (struct msr_filter_range){0xfffffffe, 5, MSR_READ, all};
+	assert_true(msr_allowed(&filter, 0xffffffff, MSR_READ));
+	assert_false(msr_allowed(&filter, 2, MSR_READ)); /* nothing wraps */
+}
+
+static void what_is_filtered_exits(void **state)
+{
+	struct msr_filter filter = some_filter(false), deny = some_filter(true);
+	struct virt_vm *v = &machine_vm->virt;
+	u64 value;
+
+	assert_null(msr_filter_replace(machine_vm, &filter));
+	assert_true(fake_msr_intercepted(v, FILTERED, false));
+	assert_true(fake_msr_intercepted(v, FILTERED, true));
+	assert_true(fake_msr_intercepted(v, FILTERED + 1, false));
+	assert_false(fake_msr_intercepted(v, FILTERED + 1, true));
+	assert_false(fake_msr_intercepted(v, MSR_FS_BASE, true));
+	assert_int_equal(msr_read(vcpu, FILTERED, &value), -EACCES);
+	assert_int_equal(msr_write(vcpu, FILTERED, 0), -EACCES);
+	assert_int_equal(msr_write(vcpu, FILTERED + 1, 0), 0);
+	/* The VMM itself may. */
+	assert_int_equal(msr_host_get(vcpu, FILTERED, &value), 0);
+	assert_ptr_equal(msr_filter_replace(machine_vm, &deny), &filter);
+	assert_true(fake_msr_intercepted(v, MSR_FS_BASE, true));
+	assert_int_equal(msr_read(vcpu, MSR_PAT, &value), -EACCES);
+	assert_ptr_equal(msr_filter_replace(machine_vm, NULL), &deny);
+	assert_false(fake_msr_intercepted(v, FILTERED, false));
+	assert_false(fake_msr_intercepted(v, MSR_FS_BASE, true));
+}
+
+static void exit_to_vmm(enum exit_reason reason, u32 index, u32 why)
+{
+	fake_push_exit(&(struct vm_exit){.reason = reason, .insn_len = 2});
+	vcpu->v.gpr[GPR_RCX] = index;
+	assert_int_equal(vcpu_run(vcpu, cpus[0], NO_DEADLINE), RUN_USER);
+	assert_int_equal(vcpu->exit.reason, reason == EXIT_RDMSR ? USER_RDMSR : USER_WRMSR);
+	assert_int_equal(vcpu->exit.msr.index, index);
+	assert_int_equal(vcpu->exit.msr.why, why);
+	assert_int_equal(vcpu->v.rip, CODE);
+	vcpu->exit.msr.refused = false;
+}
+
+static void the_vmm_answers(void **state)
+{
+	struct msr_filter filter = some_filter(false);
+
+	msr_filter_replace(machine_vm, &filter);
+	machine_vm->msr_exits = MSR_EXIT_UNKNOWN | MSR_EXIT_FILTER;
+	exit_to_vmm(EXIT_RDMSR, 0x12345678, MSR_EXIT_UNKNOWN);
+	assert_int_equal(vcpu->exit.msr.data, 0);
+	vcpu->exit.msr.data = 0x1122334455667788;
+	assert_false(vcpu_complete_exit(vcpu));
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0x55667788);
+	assert_int_equal(vcpu->v.gpr[GPR_RDX], 0x11223344);
+	assert_int_equal(vcpu->v.rip, CODE + 2);
+	vcpu->v.rip = CODE;
+	exit_to_vmm(EXIT_WRMSR, FILTERED, MSR_EXIT_FILTER);
+	assert_int_equal(vcpu->exit.msr.data, 0x1122334455667788);
+	vcpu->exit.msr.data = 0;
+	assert_false(vcpu_complete_exit(vcpu));
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0x55667788);
+	assert_int_equal(vcpu->v.rip, CODE + 2);
+	vcpu->v.rip = CODE;
+	/* Refused: #GP at the instruction. */
+	exit_to_vmm(EXIT_RDMSR, FILTERED, MSR_EXIT_FILTER);
+	vcpu->exit.msr.refused = true;
+	run_insn(EXIT_WBINVD, 2);
+	assert_exception(VECTOR_GP);
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0x55667788);
+	vcpu->v.rip = CODE;
+	/* A reason that was not asked for stays #GP. */
+	vcpu->v.gpr[GPR_RCX] = MSR_MTRRCAP;
+	run_insn(EXIT_WRMSR, 2);
+	assert_exception(VECTOR_GP);
+	machine_vm->msr_exits = MSR_EXIT_INVALID;
+	exit_to_vmm(EXIT_WRMSR, MSR_MTRRCAP, MSR_EXIT_INVALID);
+	machine_vm->msr_filter = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -553,6 +673,9 @@ int main(void)
 		cmocka_unit_test_setup(intels_way_to_start, setup),
 		cmocka_unit_test_setup(lists_follow_the_processor, setup),
 		cmocka_unit_test_setup(the_exits, setup),
+		cmocka_unit_test_setup(the_first_range_decides, setup),
+		cmocka_unit_test_setup(what_is_filtered_exits, setup),
+		cmocka_unit_test_setup(the_vmm_answers, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

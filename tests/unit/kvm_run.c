@@ -340,6 +340,45 @@ static void test_registers_of_a_waiting_ap(void **state)
 	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0x77);
 }
 
+static void test_msr_exits(void **state)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_X86_USER_SPACE_MSR,
+				     .args[0] = KVM_MSR_EXIT_REASON_UNKNOWN};
+	u64 rip = vcpu->v.rip;
+
+	assert_int_equal(request(vm, KVM_ENABLE_CAP, &cap, sizeof(cap)), 0);
+	vcpu->v.gpr[GPR_RCX] = 0x12345678;
+	vcpu->v.gpr[GPR_RAX] = 5;
+	vcpu->v.gpr[GPR_RDX] = 6;
+	memset(&run->msr, 0xff, sizeof(run->msr));
+	push((struct vm_exit){.reason = EXIT_WRMSR, .insn_len = 2});
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(run->exit_reason, KVM_EXIT_X86_WRMSR);
+	assert_int_equal(run->msr.error, 0);
+	assert_int_equal(run->msr.reason, KVM_MSR_EXIT_REASON_UNKNOWN);
+	assert_int_equal(run->msr.index, 0x12345678);
+	assert_int_equal(run->msr.data, 6ull << 32 | 5);
+	assert_int_equal(vcpu->v.rip, rip);
+	push((struct vm_exit){.reason = EXIT_RDMSR, .insn_len = 2});
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(run->exit_reason, KVM_EXIT_X86_RDMSR);
+	assert_int_equal(vcpu->v.rip, rip + 2);
+	run->msr.data = 0x700000008;
+	run->msr.index = 1;
+	run->immediate_exit = 1;
+	assert_int_equal(keel_run(0), KEEL_EINTR);
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 8);
+	assert_int_equal(vcpu->v.gpr[GPR_RDX], 7);
+	assert_int_equal(vcpu->v.rip, rip + 4);
+	run->immediate_exit = 0;
+	push((struct vm_exit){.reason = EXIT_WRMSR, .insn_len = 2});
+	assert_int_equal(keel_run(0), KEEL_USER);
+	run->msr.error = 1;
+	push_hlt();
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(fake_vcpu(&vcpu->v)->delivered[0].vector, 13);
+}
+
 static void test_shutdown(void **state)
 {
 	push((struct vm_exit){.reason = EXIT_TRIPLE_FAULT});
@@ -688,6 +727,7 @@ int main(void)
 		cmocka_unit_test_setup(test_registers_taken, start),
 		cmocka_unit_test_setup(test_registers_refused, start),
 		cmocka_unit_test_setup(test_registers_of_a_waiting_ap, start_ap),
+		cmocka_unit_test_setup(test_msr_exits, start),
 		cmocka_unit_test_setup(test_shutdown, start),
 		cmocka_unit_test_setup(test_fail_entry, start),
 		cmocka_unit_test_setup(test_internal_error, start),

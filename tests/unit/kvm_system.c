@@ -86,6 +86,8 @@ static void test_check_extension(void **state)
 		KVM_CAP_SET_GUEST_DEBUG,
 		KVM_CAP_ENFORCE_PV_FEATURE_CPUID,
 		KVM_CAP_SREGS2,
+		KVM_CAP_X86_USER_SPACE_MSR,
+		KVM_CAP_X86_MSR_FILTER,
 	};
 	static const u32 zero[] = {
 		KVM_CAP_COALESCED_MMIO,

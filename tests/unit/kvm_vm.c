@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "core/msr.h"
 #include "tests/unit/kvm_machine.h"
 
 static u64 vm;
@@ -563,10 +564,79 @@ static void test_enable_cap(void **state)
 	assert_int_equal(enable(vm, KVM_CAP_EXCEPTION_PAYLOAD, 1, 1), -EINVAL);
 	assert_int_equal(enable(vm, KVM_CAP_X2APIC_API, 0, 3), 0);
 	assert_int_equal(enable(vm, KVM_CAP_X2APIC_API, 0, 4), -EINVAL);
+	assert_int_equal(enable(vm, KVM_CAP_X86_USER_SPACE_MSR, 0, 8), -EINVAL);
+	assert_int_equal(enable(vm, KVM_CAP_X86_USER_SPACE_MSR, 0, 7), 0);
 	/* One client depends on these two being refused. */
 	assert_int_equal(enable(vm, KVM_CAP_TSC_DEADLINE_TIMER, 0, 1), -EINVAL);
 	assert_int_equal(enable(vm, KVM_CAP_IRQFD, 0, 1), -EINVAL);
 	assert_int_equal(enable(vcpu, KVM_CAP_HYPERV_SYNIC, 0, 1), -EINVAL);
+}
+
+struct filter_argument {
+	struct kvm_msr_filter filter;
+	u64 bits[KVM_MSR_FILTER_MAX_RANGES][KVM_MSR_FILTER_MAX_BITMAP_SIZE / 8];
+};
+
+static s64 set_filter(const struct filter_argument *argument, u64 bytes)
+{
+	memcpy(at(BIG_ARGUMENT), argument, sizeof(*argument));
+	return call(vm, KVM_X86_SET_MSR_FILTER, BIG_ARGUMENT, bytes, 0);
+}
+
+static void test_msr_filter(void **state)
+{
+	static struct filter_argument a;
+	struct kvm_msr_filter_range *range = a.filter.ranges;
+	u64 bytes = sizeof(a.filter) + 16, free;
+	struct vm *v = vm_of(vm);
+
+	free = pool_free_pages(&v->pool);
+	assert_int_equal(set_filter(&a, sizeof(a.filter)), 0);
+	assert_null(v->msr_filter);
+	range[3] = (struct kvm_msr_filter_range){
+		.flags = KVM_MSR_FILTER_READ, .nmsrs = 65, .base = 0x35, .bitmap = (void *)1};
+	a.bits[0][1] = 1;
+	assert_int_equal(set_filter(&a, bytes), 0);
+	assert_int_equal(v->msr_filter->count, 1);
+	assert_false(msr_allowed(v->msr_filter, 0x35, MSR_READ));
+	assert_true(msr_allowed(v->msr_filter, 0x35 + 64, MSR_READ));
+	assert_true(msr_allowed(v->msr_filter, 0x35, MSR_WRITE));
+	/* What is refused changes nothing. */
+	assert_int_equal(set_filter(&a, bytes - 1), -EINVAL);
+	a.filter.flags = 2;
+	assert_int_equal(set_filter(&a, bytes), -EINVAL);
+	a.filter.flags = KVM_MSR_FILTER_DEFAULT_DENY;
+	range[3].flags = 0;
+	assert_int_equal(set_filter(&a, bytes), -EINVAL);
+	range[3].flags = 4;
+	assert_int_equal(set_filter(&a, bytes), -EINVAL);
+	range[3].flags = KVM_MSR_FILTER_READ;
+	range[3].nmsrs = KVM_MSR_FILTER_MAX_BITMAP_SIZE * 8 + 1;
+	assert_int_equal(set_filter(&a, sizeof(a)), -EINVAL);
+	range[3].nmsrs = ~0u;
+	assert_int_equal(set_filter(&a, sizeof(a)), -EINVAL);
+	assert_false(msr_allowed(v->msr_filter, 0x35, MSR_READ));
+	assert_true(msr_allowed(v->msr_filter, 0x34, MSR_READ));
+	assert_int_equal(pool_free_pages(&v->pool), free - 1);
+	/* As large as it gets, and then none. */
+	for (u32 i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
+		range[i] = (struct kvm_msr_filter_range){
+			.flags = KVM_MSR_FILTER_WRITE,
+			.nmsrs = KVM_MSR_FILTER_MAX_BITMAP_SIZE * 8,
+			.base = i * 0x10000,
+		};
+	a.bits[15][191] = 1ull << 63;
+	assert_int_equal(set_filter(&a, sizeof(a)), 0);
+	assert_true(msr_allowed(v->msr_filter, 0xf0000 + 12287, MSR_WRITE));
+	assert_false(msr_allowed(v->msr_filter, 0xf0000 + 12286, MSR_WRITE));
+	assert_false(msr_allowed(v->msr_filter, 0xf0000 + 12288, MSR_WRITE));
+	memset(&a, 0, sizeof(a));
+	a.filter.flags = KVM_MSR_FILTER_DEFAULT_DENY;
+	assert_int_equal(set_filter(&a, sizeof(a.filter)), -EINVAL);
+	a.filter.flags = 0;
+	assert_int_equal(set_filter(&a, sizeof(a.filter)), 0);
+	assert_null(v->msr_filter);
+	assert_int_equal(pool_free_pages(&v->pool), free);
 }
 
 static void test_split_irqchip(void **state)
@@ -629,6 +699,7 @@ int main(void)
 		cmocka_unit_test_setup(test_gsi_routing_without_memory, start),
 		cmocka_unit_test_setup(test_clock, start),
 		cmocka_unit_test_setup(test_enable_cap, start),
+		cmocka_unit_test_setup(test_msr_filter, start),
 		cmocka_unit_test_setup(test_split_irqchip, start),
 		cmocka_unit_test_setup(test_split_irqchip_comes_before_vcpus, start),
 		cmocka_unit_test_setup(test_take_wake, start),

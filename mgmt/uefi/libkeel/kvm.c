@@ -316,6 +316,35 @@ static int get_dirty_log(struct vm *vm, const struct kvm_dirty_log *log)
 	return (int)vm_call(vm, vm->handle, KEEL_GET_DIRTY_LOG, bitmap, bytes, log->slot).value;
 }
 
+/* The ranges' bitmaps go behind the struct: Keel does not follow its pointers. */
+static int set_msr_filter(struct vm *vm, const struct kvm_msr_filter *arg)
+{
+	u64 bytes = sizeof(*arg);
+	struct kvm_msr_filter *copy;
+	char *to;
+	int result;
+
+	if (!arg)
+		return -EFAULT;
+	copy = malloc(bytes + KVM_MSR_FILTER_MAX_RANGES * KVM_MSR_FILTER_MAX_BITMAP_SIZE);
+	if (!copy)
+		return -ENOMEM;
+	*copy = *arg;
+	for (u32 i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++) {
+		const struct kvm_msr_filter_range *r = &copy->ranges[i];
+		u64 size = ALIGN_UP((u64)r->nmsrs, 64) / 8;
+
+		if (size > KVM_MSR_FILTER_MAX_BITMAP_SIZE)
+			break; /* Keel refuses it by its number */
+		to = (char *)copy + bytes;
+		memcpy(to, r->bitmap, size);
+		bytes += size;
+	}
+	result = (int)vm_call(vm, vm->handle, KVM_X86_SET_MSR_FILTER, (u64)copy, bytes, 0).value;
+	free(copy);
+	return result;
+}
+
 /* ---- arguments ---- */
 
 static u64 count_at(u64 arg, u32 most)
@@ -674,6 +703,8 @@ static int vm_ioctl(struct vm *vm, u64 request, u64 arg)
 		return set_region(vm, (const void *)arg);
 	case KVM_GET_DIRTY_LOG:
 		return get_dirty_log(vm, (const void *)arg);
+	case KVM_X86_SET_MSR_FILTER:
+		return set_msr_filter(vm, (const void *)arg);
 	default:
 		return pass_on(vm, vm->handle, request, arg);
 	}
