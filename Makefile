@@ -200,6 +200,12 @@ $(B)/kvm/linux/%: tests/kvm/linux/%.c
 	@mkdir -p $(@D)
 	$(CC) -O2 -static -pthread -Wall $< -o $@
 
+# One of them as a 32-bit program, too
+$(B)/kvm/linux/driver32: tests/kvm/linux/driver.c
+	scripts/setup --quiet
+	@mkdir -p $(@D)
+	$(CC) -m32 -O2 -static -pthread -Wall $< -o $@
+
 # ---- mgmt/linux: keel.ko, built in a copy of its folder with the headers of the kernel that is fetched ----
 KEEL_KO := $(wildcard mgmt/linux/*.c mgmt/linux/*.h) mgmt/linux/Kbuild
 
@@ -312,7 +318,7 @@ else
 endif
 
 TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) $(KVM_CLIENTS:%=$(B)/kvm/%) \
-	$(LINUX_CLIENTS:%=$(B)/kvm/linux/%) \
+	$(LINUX_CLIENTS:%=$(B)/kvm/linux/%) $(B)/kvm/linux/driver32 \
 	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c)) \
 	$(B)/system/batch.efi $(B)/guest/truncated $(B)/guest/corrupt
 

@@ -61,6 +61,11 @@ int mgmt_leave(hpa_t base, u64 pages, u64 *epoch);
 u64 mgmt_epoch(void);
 /* Has every CPU given up the translations that it could have had before this epoch? */
 bool mgmt_epoch_passed(u64 epoch);
+/*
+ * Brings the CPUs that have not out of the management guest, so that they do, though it does not
+ * run them. An NMI of the guest's own that comes to one of them at that moment is lost.
+ */
+void mgmt_epoch_push(struct cpu *self, u64 epoch);
 /* Gives frames (leaving or Keel's, zeroed by the caller) back. Each CPU may see zeros until its
  * next exit. */
 void mgmt_return(hpa_t base, u64 pages);
@@ -113,6 +118,8 @@ int mgmt_apic_init(struct vm *vm);
 void mgmt_apic_cpu_init(struct cpu *cpu);
 /* True: an INIT or SIPI, settled here; false: for the hardware. icr as x2APIC has it. */
 bool mgmt_apic_icr(struct cpu *cpu, u64 icr, bool x2apic);
+/* Makes another CPU leave its guest once, by an NMI. */
+void mgmt_kick(struct cpu *self, struct cpu *target);
 /* Serves cpu->request, and sleeps while the CPU waits for a SIPI. */
 void mgmt_cpu_requests(struct vcpu *vcpu);
 /* A physical NMI ended the guest. */

@@ -14,10 +14,10 @@
  * instruction boundary takes it; the intercept of IRET tells when to set it again. On VMX root's
  * handler has taken it: it is queued and injected as a child's would be.
  *
- * An NMI of the guest's that the processor merges with a kick is lost: a kick always means INIT or
- * SIPI, and a CPU that waits for a SIPI takes no NMIs. When the guest gets the merged one instead,
- * the INIT is served at its next exit with kick_pending still set: a CPU that waits for a SIPI is
- * therefore sent an NMI in any case.
+ * An NMI of the guest's that the processor merges with a kick is lost: a kick means INIT or SIPI,
+ * and a CPU that waits for a SIPI takes no NMIs; or it goes to a CPU that the guest does not run.
+ * When the guest gets the merged one instead, the INIT is served at its next exit with kick_pending
+ * still set: a CPU that waits for a SIPI is therefore sent an NMI in any case.
  */
 #include "arch-x86/apic.h"
 #include "arch-x86/insn.h"
@@ -122,7 +122,7 @@ static bool matches(const struct cpu *self, const struct cpu *target, u64 icr, b
 	return destination == (x2apic ? ~0u : 0xff) || destination == target->apic_id;
 }
 
-static void kick(struct cpu *self, struct cpu *target)
+void mgmt_kick(struct cpu *self, struct cpu *target)
 {
 	if (target == self)
 		return;
@@ -136,7 +136,7 @@ static void post_init(struct cpu *self, struct cpu *target)
 	/* A SIPI that still waits came before this INIT: it is void. */
 	__atomic_fetch_and(&target->request, ~(u32)CPU_REQUEST_SIPI, __ATOMIC_SEQ_CST);
 	__atomic_fetch_or(&target->request, CPU_REQUEST_INIT, __ATOMIC_SEQ_CST);
-	kick(self, target);
+	mgmt_kick(self, target);
 }
 
 static void post_sipi(struct cpu *self, struct cpu *target, u8 vector)
@@ -145,7 +145,7 @@ static void post_sipi(struct cpu *self, struct cpu *target, u8 vector)
 		return; /* the second of INIT-SIPI-SIPI */
 	__atomic_store_n(&target->sipi_vector, vector, __ATOMIC_RELAXED);
 	__atomic_fetch_or(&target->request, CPU_REQUEST_SIPI, __ATOMIC_SEQ_CST);
-	kick(self, target);
+	mgmt_kick(self, target);
 }
 
 bool mgmt_apic_icr(struct cpu *cpu, u64 icr, bool x2apic)

@@ -178,17 +178,27 @@ u64 mgmt_epoch(void)
  * A CPU that waits for a SIPI is in root and looks at the tables' generation before it enters:
  * it stores `waiting_for_sipi` before that, as this reads it after the generation was stored.
  */
+static bool is_behind(const struct cpu *cpu, u64 epoch)
+{
+	return __atomic_load_n(&cpu->management_generation_seen, __ATOMIC_ACQUIRE) < epoch &&
+	       !__atomic_load_n(&cpu->waiting_for_sipi, __ATOMIC_SEQ_CST);
+}
+
 bool mgmt_epoch_passed(u64 epoch)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	for (u32 i = 0; i < cpu_count; i++) {
-		const struct cpu *cpu = cpus[i];
-
-		if (__atomic_load_n(&cpu->management_generation_seen, __ATOMIC_ACQUIRE) < epoch &&
-		    !__atomic_load_n(&cpu->waiting_for_sipi, __ATOMIC_SEQ_CST))
+	for (u32 i = 0; i < cpu_count; i++)
+		if (is_behind(cpus[i], epoch))
 			return false;
-	}
 	return true;
+}
+
+void mgmt_epoch_push(struct cpu *self, u64 epoch)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < cpu_count; i++)
+		if (is_behind(cpus[i], epoch))
+			mgmt_kick(self, cpus[i]);
 }
 
 /* Tables that were taken out can be used again once no CPU walks them. */

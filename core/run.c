@@ -489,6 +489,8 @@ static int requests_that_end(struct vcpu *vcpu)
 		vcpu->exit.eoi.vector = vcpu->eoi_vector;
 		return RUN_USER;
 	}
+	if (take_request(vcpu, REQUEST_RESAMPLE))
+		return RUN_RESAMPLE;
 	if (take_request(vcpu, REQUEST_KICK))
 		return RUN_INTERRUPTED;
 	return RUN_CONTINUE;

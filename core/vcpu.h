@@ -29,6 +29,7 @@ enum vcpu_request {			    /* set with vcpu_request(), from any CPU */
 		    REQUEST_CLOCK = BIT(9),   /* kvmclock's page needs an update */
 		    REQUEST_EOI = BIT(10),    /* the VMM's IOAPIC is to hear of eoi_vector's end */
 		    REQUEST_PDPTES = BIT(11), /* PAE paging was set from outside: load them */
+		    REQUEST_RESAMPLE = BIT(12), /* the driver is to hear of interrupts' ends */
 };
 
 enum mp_state { /* KVM_MP_STATE_* */
@@ -254,6 +255,7 @@ enum run_outcome {
 	RUN_HALTED,	 /* nothing to run until an event or vcpu->v.deadline */
 	RUN_ARM,	 /* vcpu->v.deadline is earlier than the caller's timer */
 	RUN_MEMORY,	 /* the VM's pool is below its low-water mark */
+	RUN_RESAMPLE,	 /* the driver asks irqchip_take_resampled(), then run again */
 	RUN_DEAD,
 };
 

@@ -50,7 +50,7 @@ void ioapic_update_heard(struct irqchip *chip)
 		u64 rte = io->rte[pin];
 		u32 vector = rte & RTE_VECTOR;
 
-		if ((rte & RTE_LEVEL) || irqchip_pin_has_pit(chip, KVM_IRQCHIP_IOAPIC, pin))
+		if ((rte & RTE_LEVEL) || irqchip_pin_is_heard(chip, KVM_IRQCHIP_IOAPIC, pin))
 			heard[vector / 64] |= BIT(vector % 64);
 	}
 	for (u32 i = 0; i < ARRAY_SIZE(heard); i++)
@@ -221,6 +221,7 @@ static int page_write(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 s
 		break;
 	}
 	spin_unlock(&chip->lock);
+	irqchip_tell_resampled(chip, vcpu);
 	return 0;
 }
 

@@ -44,6 +44,7 @@ static int chip_acknowledge(struct vcpu *vcpu)
 		spin_lock(&chip->lock);
 		vector = pic_acknowledge(chip);
 		spin_unlock(&chip->lock);
+		irqchip_tell_resampled(chip, vcpu);
 	}
 	return vector >= 0 ? vector : lapic_acknowledge(vcpu->lapic);
 }
@@ -80,22 +81,112 @@ void irqchip_raise_extint(struct irqchip *chip)
 	}
 }
 
-bool irqchip_pin_has_pit(const struct irqchip *chip, u32 which, u32 pin)
+static bool pin_has_pit(const struct irqchip *chip, u32 which, u32 pin)
 {
 	if (!chip->pit.created)
 		return false;
 	return pin == (which == KVM_IRQCHIP_IOAPIC ? chip->pit_ioapic_pin : chip->pit_pic_pin);
 }
 
+static bool gsi_has_pin(const struct irqchip *chip, u32 gsi, u32 which, u32 pin)
+{
+	const struct route *route = routing_first(chip, gsi);
+
+	for (; route; route = routing_next(chip, route))
+		if (route->type == KVM_IRQ_ROUTING_IRQCHIP && route->chip == which &&
+		    route->data == pin)
+			return true;
+	return false;
+}
+
+bool irqchip_pin_is_heard(const struct irqchip *chip, u32 which, u32 pin)
+{
+	bool heard = pin_has_pit(chip, which, pin);
+
+	for (u32 i = 0; !heard && i < chip->resample_count; i++)
+		heard = gsi_has_pin(chip, chip->resample[i], which, pin);
+	return heard;
+}
+
 void irqchip_acked(struct irqchip *chip, u32 which, u32 pin)
 {
-	if (irqchip_pin_has_pit(chip, which, pin))
+	if (pin_has_pit(chip, which, pin))
 		pit_acked(chip);
+	for (u32 i = 0; i < chip->resample_count; i++) {
+		if (!gsi_has_pin(chip, chip->resample[i], which, pin))
+			continue;
+		irqchip_set_gsi(chip, chip->resample[i], false, IRQ_SOURCE_RESAMPLE);
+		chip->resampled |= BIT(i);
+	}
+}
+
+void irqchip_tell_resampled(struct irqchip *chip, struct vcpu *vcpu)
+{
+	if (unlikely(__atomic_load_n(&chip->resampled, __ATOMIC_RELAXED)))
+		vcpu_set_request(vcpu, REQUEST_RESAMPLE);
+}
+
+int irqchip_take_resampled(struct vcpu *vcpu)
+{
+	struct irqchip *chip = vcpu->vm->devices;
+	int gsi = -1;
+
+	spin_lock(&chip->lock);
+	if (chip->resampled) {
+		gsi = chip->resample[__builtin_ctzll(chip->resampled)];
+		chip->resampled &= chip->resampled - 1;
+	}
+	spin_unlock(&chip->lock);
+	irqchip_tell_resampled(chip, vcpu);
+	return gsi;
+}
+
+static int resample_on(struct irqchip *chip, u32 gsi)
+{
+	if (chip->resample_count == RESAMPLE_MAX)
+		return -ENOSPC;
+	chip->resample[chip->resample_count++] = (u16)gsi;
+	return 0;
+}
+
+static int resample_off(struct irqchip *chip, u32 gsi)
+{
+	u32 last = chip->resample_count - 1;
+	u64 told;
+
+	for (u32 i = 0; i < chip->resample_count; i++) {
+		if (chip->resample[i] != gsi)
+			continue;
+		/* The last one takes its place, and its bit that of this one. */
+		chip->resample[i] = chip->resample[last];
+		told = chip->resampled >> last & 1;
+		chip->resampled &= ~(BIT(i) | BIT(last));
+		if (i != last)
+			chip->resampled |= told << i;
+		chip->resample_count--;
+		irqchip_set_gsi(chip, gsi, false, IRQ_SOURCE_RESAMPLE);
+		break;
+	}
+	return 0;
+}
+
+int irqchip_resample(struct vm *vm, u32 gsi, bool on)
+{
+	struct irqchip *chip = vm->devices;
+	int error;
+
+	if (!irqchip_full(vm) || gsi >= ROUTING_GSIS)
+		return -EINVAL;
+	spin_lock(&chip->lock);
+	error = on ? resample_on(chip, gsi) : resample_off(chip, gsi);
+	ioapic_update_heard(chip);
+	spin_unlock(&chip->lock);
+	return error;
 }
 
 void irqchip_unmasked(struct irqchip *chip, u32 which, u32 pin)
 {
-	if (irqchip_pin_has_pit(chip, which, pin))
+	if (pin_has_pit(chip, which, pin))
 		pit_unmasked(chip);
 }
 
@@ -186,11 +277,6 @@ int irqchip_set_irq(struct vm *vm, u32 gsi, bool level, enum irq_source source)
 	return status;
 }
 
-int irqchip_line(struct vm *vm, u32 gsi, u32 level)
-{
-	return irqchip_set_irq(vm, gsi, level, IRQ_SOURCE_USER);
-}
-
 int irqchip_msi(struct vm *vm, const struct kvm_msi *msi)
 {
 	if (!vm->devices || (msi->flags & ~KVM_MSI_VALID_DEVID) ||
@@ -222,6 +308,7 @@ void irqchip_eoi(struct vcpu *vcpu, u8 vector, bool level)
 
 	if (chip->full) {
 		ioapic_eoi(vcpu->vm, vector, level);
+		irqchip_tell_resampled(chip, vcpu);
 		return;
 	}
 	if (!level)

@@ -22,6 +22,8 @@ enum irq_source {		   /* who holds a line: they are ORed */
 		  IRQ_SOURCE_PIT,
 };
 
+#define RESAMPLE_MAX 64 /* more than there are pins */
+
 struct irqchip {
 	struct spinlock lock;
 	struct vm *vm;
@@ -29,6 +31,9 @@ struct irqchip {
 	u32 pins;  /* split: the first GSIs, which are the pins of the VMM's IOAPIC */
 	struct routing *routing;
 	u8 pit_pic_pin, pit_ioapic_pin; /* where GSI 0 goes; NO_PIN */
+	u16 resample[RESAMPLE_MAX]; /* GSIs whose interrupts' ends the driver wants to hear of */
+	u32 resample_count;
+	u64 resampled; /* of these, those that it has not been told of; read without the lock */
 	struct pic pic;
 	struct ioapic ioapic;
 	struct pit pit;
@@ -63,7 +68,13 @@ void irqchip_eoi(struct vcpu *vcpu, u8 vector, bool level);
  * KVM_IRQ_LINE_STATUS's answer: > 0 delivered, 0 coalesced, < 0 masked or not wired.
  */
 int irqchip_set_irq(struct vm *vm, u32 gsi, bool level, enum irq_source source);
-int irqchip_line(struct vm *vm, u32 gsi, u32 level);
+/*
+ * From now on the end of the GSI's interrupt lets IRQ_SOURCE_RESAMPLE's level down, and some vCPU's
+ * run ends with RUN_RESAMPLE; or no more. -EINVAL: not full, no such GSI; -ENOSPC: RESAMPLE_MAX.
+ */
+int irqchip_resample(struct vm *vm, u32 gsi, bool on);
+/* A GSI whose interrupt has ended; -1: none. The vCPU asks again for the next one. */
+int irqchip_take_resampled(struct vcpu *vcpu);
 /* KVM_SIGNAL_MSI. > 0 delivered; 0 refused; -1 nobody there; -EINVAL. Any lock may be held. */
 int irqchip_msi(struct vm *vm, const struct kvm_msi *msi);
 /* KVM_SET_GSI_ROUTING: see routing_set. -EINVAL without an irqchip. */
@@ -78,7 +89,10 @@ void irqchip_raise_extint(struct irqchip *chip);
 /* Lock held: the guest ended a pin's interrupt, or opened its mask. Both 8259s: the master. */
 void irqchip_acked(struct irqchip *chip, u32 which, u32 pin);
 void irqchip_unmasked(struct irqchip *chip, u32 which, u32 pin);
-bool irqchip_pin_has_pit(const struct irqchip *chip, u32 which, u32 pin);
+/* After these, without the lock: this vCPU tells the driver. */
+void irqchip_tell_resampled(struct irqchip *chip, struct vcpu *vcpu);
+/* Lock held: does the end of the pin's interrupt matter to anyone but the chip itself? */
+bool irqchip_pin_is_heard(const struct irqchip *chip, u32 which, u32 pin);
 /* Lock held. */
 void irqchip_routing_changed(struct irqchip *chip);
 /* With 32-bit APIC IDs an MSI's upper address must leave bits 7:0 clear. */

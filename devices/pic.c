@@ -271,7 +271,8 @@ static u8 read_port(struct irqchip *chip, u32 which, u64 offset)
 }
 
 /* The ports are 8 bits wide; a wider access is nothing that a chip answers. */
-static int port_read(struct irqchip *chip, u32 which, u64 offset, u32 size, u64 *value)
+static int port_read(struct irqchip *chip, struct vcpu *vcpu, u32 which, u64 offset, u32 size,
+		     u64 *value)
 {
 	*value = ~0ull;
 	if (size != 1)
@@ -279,10 +280,12 @@ static int port_read(struct irqchip *chip, u32 which, u64 offset, u32 size, u64 
 	spin_lock(&chip->lock);
 	*value = read_port(chip, which, offset);
 	spin_unlock(&chip->lock);
+	irqchip_tell_resampled(chip, vcpu);
 	return 0;
 }
 
-static int port_write(struct irqchip *chip, u32 which, u64 offset, u32 size, u64 value)
+static int port_write(struct irqchip *chip, struct vcpu *vcpu, u32 which, u64 offset, u32 size,
+		      u64 value)
 {
 	if (size != 1)
 		return 0;
@@ -293,28 +296,32 @@ static int port_write(struct irqchip *chip, u32 which, u64 offset, u32 size, u64
 		write_command(chip, which, (u8)value);
 	update(chip);
 	spin_unlock(&chip->lock);
+	irqchip_tell_resampled(chip, vcpu);
 	return 0;
 }
 
 static int master_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 *value)
 {
-	return port_read(container_of(d, struct irqchip, pic.master_ports), 0, offset, size, value);
+	return port_read(container_of(d, struct irqchip, pic.master_ports), vcpu, 0, offset, size,
+			 value);
 }
 
 static int master_write(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 value)
 {
-	return port_write(container_of(d, struct irqchip, pic.master_ports), 0, offset, size,
+	return port_write(container_of(d, struct irqchip, pic.master_ports), vcpu, 0, offset, size,
 			  value);
 }
 
 static int slave_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 *value)
 {
-	return port_read(container_of(d, struct irqchip, pic.slave_ports), 1, offset, size, value);
+	return port_read(container_of(d, struct irqchip, pic.slave_ports), vcpu, 1, offset, size,
+			 value);
 }
 
 static int slave_write(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 value)
 {
-	return port_write(container_of(d, struct irqchip, pic.slave_ports), 1, offset, size, value);
+	return port_write(container_of(d, struct irqchip, pic.slave_ports), vcpu, 1, offset, size,
+			  value);
 }
 
 static int elcr_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 *value)

@@ -40,9 +40,11 @@ enum keel_reply {
 #define KEEL_INFO   KEEL_IO(0x00) /* struct keel_info out */
 #define KEEL_SYNC   KEEL_IO(0x01) /* this CPU has flushed for every donation so far */
 #define KEEL_DONATE                                                                                \
-	KEEL_IO(0x02)		   /* RDX base, R8 pages: they leave the management guest.         \
-				      The result is the epoch to wait for */
-#define KEEL_DONATED KEEL_IO(0x03) /* RDX epoch: 1 once every CPU has flushed, else 0 */
+	KEEL_IO(0x02) /* RDX base, R8 pages: they leave the management guest.                      \
+			 The result is the epoch to wait for */
+#define KEEL_DONATED                                                                               \
+	KEEL_IO(0x03) /* RDX epoch: 1 once every CPU has flushed, else 0; R8 1: those that have    \
+			 not are made to, for CPUs that the caller does not run */
 #define KEEL_ADD_POOL                                                                              \
 	KEEL_IO(0x04) /* on a VM: RDX base, R8 pages (donated): its pool grows;                    \
 			 EAGAIN: its epoch has not passed */
@@ -74,6 +76,13 @@ enum keel_reply {
 #define KEEL_GET_DIRTY_LOG                                                                         \
 	KEEL_IO(0x12) /* on a VM: RDX buffer (physically contiguous, 8-byte                        \
 			 aligned), RCX its bytes, R8 slot */
+#define KEEL_CLEAR_DIRTY_LOG                                                                       \
+	KEEL_IO(0x18) /* on a VM: struct kvm_clear_dirty_log, where dirty_bitmap is a physical     \
+			 address (as above) */
+#define KEEL_RESAMPLE                                                                              \
+	KEEL_IO(0x19) /* on a VM: RDX GSI, R8 1: the end of its interrupt lets the level down that \
+			 KVM_IRQ_LINE set with KEEL_LINE_RESAMPLE, and is told by KEEL_RESAMPLED;  \
+			 0: no more, and it is let down */
 #define KEEL_RECLAIM                                                                               \
 	KEEL_IO(0x13) /* RDX base, R8 pages: donated but not used, they come                       \
 			 back; EINVAL: not such pages */
@@ -96,17 +105,21 @@ enum keel_run_flags {
 enum keel_outcome {		      /* of KEEL_RUN */
 		    KEEL_USER,	      /* kvm_run is filled: return 0 to the VMM */
 		    KEEL_INTERRUPTED, /* enable interrupts once, then run again */
-		    KEEL_FAULT,	 /* RDX gpa, R8 hva | 1 write: map the page, run again; no page:
-				    EFAULT */
-		    KEEL_HALTED, /* sleep until woken or RDX (host TSC; ~0: none) */
-		    KEEL_ARM,	 /* set the timer to RDX, run again */
-		    KEEL_MEMORY, /* donate RDX pages to the VM, run again */
-		    KEEL_SIGNAL, /* eventfds to signal, then run again */
+		    KEEL_FAULT,	    /* RDX gpa, R8 hva | 1 write: map the page, run again; no page:
+				       EFAULT */
+		    KEEL_HALTED,    /* sleep until woken or RDX (host TSC; ~0: none) */
+		    KEEL_ARM,	    /* set the timer to RDX, run again */
+		    KEEL_MEMORY,    /* donate RDX pages to the VM, run again */
+		    KEEL_RESAMPLED, /* RDX: the guest ended the interrupt of this GSI, whose line
+				       KEEL_RESAMPLE holds: signal its eventfds, run again */
 		    KEEL_EINTR,	 /* kvm_run.immediate_exit or KEEL_RUN_IMMEDIATE: -EINTR to the VMM
 				  */
 		    KEEL_EAGAIN, /* left wait-for-SIPI: -EAGAIN to the VMM */
 		    KEEL_SPINS,	 /* the guest waits in a loop: let another thread run, run again */
 };
+
+/* R8 of KVM_IRQ_LINE: the level is not the VMM's own, but a resampling irqfd's. */
+#define KEEL_LINE_RESAMPLE 1u
 
 struct keel_info {
 	__u32 interface_version, cpu_count;

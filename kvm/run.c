@@ -180,6 +180,7 @@ static s64 interrupted(struct kvm_run *run, bool immediate)
 static noinline s64 other_outcome(struct vcpu *vcpu, u64 *gpr, enum run_outcome ended)
 {
 	struct vm *vm = vcpu->vm;
+	int gsi;
 
 	switch (ended) {
 	case RUN_INTERRUPTED:
@@ -197,6 +198,12 @@ static noinline s64 other_outcome(struct vcpu *vcpu, u64 *gpr, enum run_outcome 
 	case RUN_ARM:
 		gpr[GPR_RDX] = vcpu->v.deadline;
 		return KEEL_ARM;
+	case RUN_RESAMPLE:
+		gsi = irqchip_take_resampled(vcpu);
+		if (gsi < 0) /* another vCPU has told of it */
+			return KEEL_INTERRUPTED;
+		gpr[GPR_RDX] = (u64)gsi;
+		return KEEL_RESAMPLED;
 	case RUN_MEMORY:
 		/* In proportion, so that the number of ranges grows with the logarithm. */
 		gpr[GPR_RDX] =

@@ -92,6 +92,8 @@ s64 check_extension(struct call *call)
 		return VCPU_ID_MAX;
 	case KVM_CAP_NR_MEMSLOTS:
 		return MEMSLOT_MAX;
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return DIRTY_LOG_MANUAL | DIRTY_LOG_SET;
 	case KVM_CAP_MCE:
 		return MCE_BANKS;
 	case KVM_CAP_IRQ_ROUTING:
@@ -293,6 +295,8 @@ static s64 donate(struct call *call)
 
 static s64 donated(struct call *call)
 {
+	if (call->extra && call->argument <= mgmt_epoch())
+		mgmt_epoch_push(call->cpu, call->argument);
 	return mgmt_epoch_passed(call->argument);
 }
 

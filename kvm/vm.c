@@ -95,6 +95,28 @@ static s64 get_dirty_log(struct call *call)
 	if (call->vm->virt.features & VIRT_PML)
 		vm_flush_wait(call->vm);
 	error = dirty_log_get(&call->vm->mem, call->extra, phys_ptr(HPA(base)), bytes);
+	if (!error && !(call->vm->mem.dirty_log & DIRTY_LOG_MANUAL))
+		vm_flush_wait(call->vm);
+	return error;
+}
+
+static s64 clear_dirty_log(struct call *call)
+{
+	const struct kvm_clear_dirty_log args = *(struct kvm_clear_dirty_log *)call->data;
+	u64 base = (u64)args.dirty_bitmap;
+	int error;
+
+	if (args.slot >= MEMSLOT_MAX)
+		return -EINVAL;
+	error = dirty_log_clear(&call->vm->mem, args.slot, args.first_page, args.num_pages, NULL);
+	if (error)
+		return error;
+	if (!IS_ALIGNED(base, 8))
+		return -EINVAL;
+	if (!buffer_valid(base, dirty_log_bytes(args.num_pages)))
+		return -EFAULT;
+	error = dirty_log_clear(&call->vm->mem, args.slot, args.first_page, args.num_pages,
+				phys_ptr(HPA(base)));
 	if (!error)
 		vm_flush_wait(call->vm);
 	return error;
@@ -262,13 +284,22 @@ static s64 irq_line_status(struct call *call)
 
 	if (!call->vm->irqchip)
 		return -ENXIO;
-	level->status = irqchip_line(call->vm, level->irq, level->level);
+	level->status = irqchip_set_irq(call->vm, level->irq, level->level,
+					call->extra == KEEL_LINE_RESAMPLE ? IRQ_SOURCE_RESAMPLE
+									  : IRQ_SOURCE_USER);
 	return 0;
 }
 
 static s64 irq_line(struct call *call)
 {
 	return irq_line_status(call);
+}
+
+static s64 resample(struct call *call)
+{
+	if (call->argument >= IRQ_ROUTES_MAX || call->extra > 1)
+		return -EINVAL;
+	return irqchip_resample(call->vm, (u32)call->argument, call->extra);
 }
 
 static s64 signal_msi(struct call *call)
@@ -347,6 +378,12 @@ static s64 enable_cap(struct call *call)
 		return switch_cap(vm, CAP_EXCEPTION_PAYLOAD, cap->args[0]);
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 		return switch_cap(vm, CAP_TRIPLE_FAULT_EVENT, cap->args[0]);
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		if (cap->args[0] > (DIRTY_LOG_MANUAL | DIRTY_LOG_SET) ||
+		    cap->args[0] == DIRTY_LOG_SET)
+			return -EINVAL;
+		vm->mem.dirty_log = (u32)cap->args[0];
+		return 0;
 	case KVM_CAP_SPLIT_IRQCHIP:
 		return split_irqchip(vm, cap->args[0]);
 	case KVM_CAP_X86_USER_SPACE_MSR:
@@ -384,6 +421,7 @@ static const struct request rows[] = {
 	{KVM_IRQ_LINE_STATUS, sizeof(struct kvm_irq_level), sizeof(struct kvm_irq_level), 0,
 	 irq_line_status},
 	{KVM_SIGNAL_MSI, sizeof(struct kvm_msi), 0, 0, signal_msi},
+	{KEEL_RESAMPLE, 0, 0, 0, resample},
 	{KEEL_MAP, sizeof(struct keel_map), 0, 0, map},
 	{KEEL_UNMAP, sizeof(struct keel_map), 0, 0, unmap},
 	{KEEL_MAPPED, sizeof(struct keel_map), 0, 0, mapped},
@@ -391,6 +429,7 @@ static const struct request rows[] = {
 	{KVM_SET_USER_MEMORY_REGION, sizeof(struct kvm_userspace_memory_region), 0, REQUEST_LOCK,
 	 set_user_memory_region},
 	{KEEL_GET_DIRTY_LOG, 0, 0, 0, get_dirty_log},
+	{KEEL_CLEAR_DIRTY_LOG, sizeof(struct kvm_clear_dirty_log), 0, 0, clear_dirty_log},
 	{KEEL_ADD_POOL, 0, 0, REQUEST_LOCK, add_pool},
 	{KEEL_CREATE_VCPU, sizeof(struct keel_create_vcpu), 0, REQUEST_LOCK, create_vcpu},
 	{KVM_CHECK_EXTENSION, 0, 0, 0, check_extension},

@@ -9,6 +9,9 @@
  * does both here. A plain store to an entry may take back a dirty flag that the processor sets
  * meanwhile: the page is on its list all the same.
  *
+ * With DIRTY_LOG_SET all pages are marked when the log begins, and lose no permission before they
+ * are cleared.
+ *
  * Bitmaps belong to guest_mem->lock.
  */
 #include "lib/bitmap.h"
@@ -37,6 +40,10 @@ int dirty_log_start(struct guest_mem *m, struct memslot *slot)
 		return -ENOMEM;
 	slot->dirty = phys_ptr(slot->dirty_hpa);
 	slot->dirty_pages = (u32)pages;
+	if (m->dirty_log & DIRTY_LOG_SET) {
+		memset(slot->dirty, 0xff, slot->pages / 64 * 8);
+		bitmap_set_range(slot->dirty, slot->pages / 64 * 64, slot->pages % 64);
+	}
 	count_logs(m, 1);
 	return 0;
 }
@@ -106,17 +113,19 @@ void dirty_log_written(struct guest_mem *m, const u64 *gpas, u32 count)
 	spin_unlock(&m->lock);
 }
 
-/* Moves one word of the bitmap to out and protects its pages again. */
-static void word_get(struct guest_mem *m, struct memslot *slot, u64 word, u8 *out)
+/* Clears these bits of one word and protects the pages from the first to the last of them again. */
+static void word_clear(struct guest_mem *m, struct memslot *slot, u64 word, u64 bits)
 {
-	u64 first = slot->gfn + word * 64;
-	u64 pages = MIN(64, slot->pages - word * 64);
+	u64 first, pages;
 
-	memcpy(out + word * 8, &slot->dirty[word], 8);
-	if (!slot->dirty[word])
+	bits &= slot->dirty[word];
+	if (!bits)
 		return;
-	slot->dirty[word] = 0;
-	stage2_log_writes(&m->s2, GPA(first << PAGE_SHIFT), pages << PAGE_SHIFT);
+	slot->dirty[word] &= ~bits;
+	first = (u64)__builtin_ctzll(bits);
+	pages = 64 - (u64)__builtin_clzll(bits) - first;
+	stage2_log_writes(&m->s2, GPA((slot->gfn + word * 64 + first) << PAGE_SHIFT),
+			  pages << PAGE_SHIFT);
 }
 
 int dirty_log_get(struct guest_mem *m, u32 id, void *out, u64 size)
@@ -131,9 +140,37 @@ int dirty_log_get(struct guest_mem *m, u32 id, void *out, u64 size)
 	error = -EINVAL;
 	if (size != dirty_log_bytes(slot->pages))
 		goto out;
-	for (u64 word = 0; word < size / 8; word++)
-		word_get(m, slot, word, out);
+	memcpy(out, slot->dirty, size);
+	for (u64 word = 0; !(m->dirty_log & DIRTY_LOG_MANUAL) && word < size / 8; word++)
+		word_clear(m, slot, word, ~0ull);
 	error = 0;
+out:
+	spin_unlock(&m->lock);
+	return error;
+}
+
+static bool clear_valid(const struct memslot *slot, u64 first, u64 count)
+{
+	if (first > slot->pages || count > slot->pages - first)
+		return false;
+	return count % 64 == 0 || first + count == slot->pages;
+}
+
+int dirty_log_clear(struct guest_mem *m, u32 id, u64 first, u64 count, const u64 *bits)
+{
+	struct memslot *slot;
+	int error = -ENOENT;
+
+	if (first % 64)
+		return -EINVAL;
+	spin_lock(&m->lock);
+	slot = (struct memslot *)memslot_by_id(m, id);
+	if (!slot || !slot->dirty)
+		goto out;
+	error = clear_valid(slot, first, count) ? 0 : -EINVAL;
+	for (u64 word = 0; !error && bits && word * 64 < count; word++)
+		word_clear(m, slot, first / 64 + word,
+			   __atomic_load_n(&bits[word], __ATOMIC_RELAXED));
 out:
 	spin_unlock(&m->lock);
 	return error;

@@ -25,6 +25,8 @@
 #define MEMSLOT_PAGES	 ((1ull << 31) - 1) /* of one slot: KVM_MEM_MAX_NR_PAGES */
 #define MEMSLOT_DIRTY	 1u		    /* KVM_MEM_LOG_DIRTY_PAGES */
 #define MEMSLOT_READONLY 2u		    /* KVM_MEM_READONLY */
+#define DIRTY_LOG_MANUAL 1u		    /* KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE */
+#define DIRTY_LOG_SET	 2u		    /* KVM_DIRTY_LOG_INITIALLY_SET */
 
 struct aligned(64) memslot
 {
@@ -52,6 +54,8 @@ struct guest_mem {
 	gpa_t slot_gpa;
 	u64 slot_size;	    /* 0: nothing was unmapped */
 	gpa_t release_next; /* guest_mem_release goes on here */
+	u32 dirty_log;	    /* DIRTY_LOG_MANUAL: reading it clears nothing; DIRTY_LOG_SET: all begin
+			       dirty */
 };
 
 /* slat_root is published in vm. -ENOMEM. */
@@ -107,11 +111,19 @@ bool dirty_log_fault(struct guest_mem *m, gpa_t gpa);
 /* VIRT_PML: the guest has written to these pages, which may lie in any slot or none. */
 void dirty_log_written(struct guest_mem *m, const u64 *gpas, u32 count);
 /*
- * Copies slot `id`'s bitmap to out (bytes as KVM_GET_DIRTY_LOG), clears it, protects again. What
- * is written from then on is logged once every CPU has left the VM, which is the caller's to do
- * before it answers. -ENOENT: no such slot or not logged. -EINVAL: size is not the bitmap's.
+ * Copies slot `id`'s bitmap to out (bytes as KVM_GET_DIRTY_LOG), clears it, protects again; with
+ * DIRTY_LOG_MANUAL it is only copied. What is written from then on is logged once every CPU has
+ * left the VM, which is the caller's to do before it answers. -ENOENT: no such slot or not logged.
+ * -EINVAL: size is not the bitmap's.
  */
 int dirty_log_get(struct guest_mem *m, u32 id, void *out, u64 size);
+/*
+ * KVM_CLEAR_DIRTY_LOG: clears, of `count` pages from `first`, those whose bit is set in `bits`, and
+ * protects them again; the caller does as above. bits: one for each page, which others may change
+ * meanwhile; NULL: only the other arguments are checked. -EINVAL: first is not a multiple of 64, or
+ * count is none and does not end with the slot, or it reaches beyond. -ENOENT: as above.
+ */
+int dirty_log_clear(struct guest_mem *m, u32 id, u64 first, u64 count, const u64 *bits);
 /* Bytes of the bitmap of a slot with so many pages. */
 static inline u64 dirty_log_bytes(u64 pages)
 {

@@ -330,7 +330,7 @@ static int slot_change(struct guest_mem *m, struct memslot *old, struct memslot 
 		}
 	} else {
 		/* Nobody maps meanwhile: no page becomes writable before the slot is logged. */
-		if (next->flags & MEMSLOT_DIRTY)
+		if (next->flags & MEMSLOT_DIRTY && !(m->dirty_log & DIRTY_LOG_SET))
 			stage2_log_writes(&m->s2, slot_gpa(old), old->pages << PAGE_SHIFT);
 		wait_for_finish(m, old, false);
 	}

@@ -11,6 +11,7 @@ struct memslot *memslot_locked(struct guest_mem *m, gpa_t gpa);
 int guest_mem_detach(struct guest_mem *m, gpa_t gpa, u64 size);
 /* The last step, after every CPU has left the VM. */
 void guest_mem_collect(struct guest_mem *m, gpa_t gpa, u64 size);
-/* A bitmap for the slot's pages, all clear; what the slot has already, stays. -ENOMEM. */
+/* A bitmap for the slot's pages, clear or as DIRTY_LOG_SET says; what it has already, stays.
+ * -ENOMEM. */
 int dirty_log_start(struct guest_mem *m, struct memslot *slot);
 void dirty_log_stop(struct guest_mem *m, struct memslot *slot);

@@ -4,12 +4,21 @@
  * memory cgroup, and freed once Keel has given them back zeroed and every CPU has flushed.
  */
 #include "keel.h"
+#include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
 
 #define BLOCK_ORDER 9			      /* 2 MiB: Keel splits no large page then */
 #define MOST_PAGES  (1ull << (MAX_ORDER - 1)) /* of one allocation */
+#define LEAST_PAGES 8			      /* a VM has few ranges; Linux can always find these */
+#define PUSHES	    1000		      /* 50 us each, until an offline CPU has flushed */
+
+/*
+ * Keel takes pages only when the newest donation's epoch has passed: so there is one at a time,
+ * from keel_donate() until they are taken.
+ */
+DEFINE_MUTEX(keel_donation);
 
 static void sync_cpu(void *unused)
 {
@@ -51,49 +60,61 @@ void keel_reclaim(const struct keel_range *range)
 	free_range(range);
 }
 
+/* A CPU that Linux does not run may hold the old translation: Keel makes it flush. */
+static bool donated(u64 epoch)
+{
+	keel_sync();
+	for (int i = 0; i < PUSHES; i++) {
+		if (hypercall_system(KEEL_DONATED, epoch, 0, i > 0).value == 1)
+			return true;
+		usleep_range(50, 100);
+	}
+	return false;
+}
+
 int keel_donate(u64 pages, struct keel_range *range)
 {
 	struct keel_result r;
 
+	lockdep_assert_held(&keel_donation);
 	range->page = allocate(pages, &range->order);
 	if (!range->page)
 		return -ENOMEM;
 	r = hypercall_system(KEEL_DONATE, page_to_phys(range->page), 0, 1ull << range->order);
 	if (r.value < 0) {
-		__free_pages(range->page, range->order);
-		return r.value;
+		free_range(range);
+		return -ENOMEM;
 	}
-	keel_sync();
-	if (hypercall_system(KEEL_DONATED, r.value, 0, 0).value == 1)
+	if (donated(r.value))
 		return 0;
-	/* A CPU that Linux does not run may still hold the old translation: they cannot be given.
-	 */
-	pr_err_ratelimited("keel: a CPU is offline: no virtual machine gets memory\n");
+	pr_err_ratelimited("keel: a CPU does not flush: no virtual machine gets memory\n");
 	keel_reclaim(range);
-	return -EIO;
+	return -ENOMEM;
 }
 
 int vm_grow(struct keel_vm *vm, u64 pages)
 {
 	struct keel_range range;
-	int error = -ENOSPC;
+	int error = -ENOMEM;
 
 	mutex_lock(&vm->pool_lock);
 	if (vm->range_count == KEEL_RANGES)
 		goto out;
-	error = keel_donate(min(pages, MOST_PAGES), &range);
-	if (error)
-		goto out;
-	error = hypercall(vm->handle, KEEL_ADD_POOL, page_to_phys(range.page), 0,
-			  1ull << range.order)
-			.value;
-	if (error)
-		keel_reclaim(&range);
-	else
-		vm->ranges[vm->range_count++] = range;
+	mutex_lock(&keel_donation);
+	error = keel_donate(clamp(pages, (u64)LEAST_PAGES, MOST_PAGES), &range);
+	if (!error) {
+		error = hypercall(vm->handle, KEEL_ADD_POOL, page_to_phys(range.page), 0,
+				  1ull << range.order)
+				.value;
+		if (error)
+			keel_reclaim(&range);
+		else
+			vm->ranges[vm->range_count++] = range;
+	}
+	mutex_unlock(&keel_donation);
 out:
 	mutex_unlock(&vm->pool_lock);
-	return error;
+	return error ? -ENOMEM : 0;
 }
 
 void vm_take_back(struct keel_vm *vm)

@@ -4,7 +4,8 @@
  *
  * Locks: io_lock (ioeventfds and zones; read for each exit to the VMM), ring_lock inside of it. Of
  * an irqfd: vm->irqfds_lock for the list; its wake-up runs under the eventfd's own lock, in any
- * context.
+ * context. vm->resamplers_lock, inside of irqfd_lock, is held while eventfds are signalled, so none
+ * of the locks that a wake-up takes may be held around it.
  */
 #include "keel.h"
 #include <linux/eventfd.h>
@@ -183,6 +184,7 @@ int eventfd_zone(struct keel_vm *vm, const void __user *arg, bool add)
 {
 	struct kvm_coalesced_mmio_zone range;
 	struct io_zone *zone, *next;
+	bool room;
 
 	if (copy_from_user(&range, arg, sizeof(range)))
 		return -EFAULT;
@@ -194,9 +196,15 @@ int eventfd_zone(struct keel_vm *vm, const void __user *arg, bool add)
 			return -ENOMEM;
 		zone->range = range;
 		write_lock(&vm->io_lock);
-		list_add_tail(&zone->list, &vm->zones);
+		room = vm->zone_count < IO_DEVICES;
+		if (room) {
+			list_add_tail(&zone->list, &vm->zones);
+			vm->zone_count++;
+		}
 		write_unlock(&vm->io_lock);
-		return 0;
+		if (!room)
+			kfree(zone);
+		return room ? 0 : -ENOSPC;
 	}
 	write_lock(&vm->io_lock);
 	list_for_each_entry_safe(zone, next, &vm->zones,
@@ -204,6 +212,7 @@ int eventfd_zone(struct keel_vm *vm, const void __user *arg, bool add)
 					   zone_holds(&zone->range, range.addr, range.size))
 	{
 		list_del(&zone->list);
+		vm->zone_count--;
 		kfree(zone);
 	}
 	write_unlock(&vm->io_lock);
@@ -305,21 +314,77 @@ struct irqfd {
 	poll_table table;
 	struct work_struct shutdown;
 	struct kvm_irq_level raise, lower; /* arguments of hypercalls */
+	struct eventfd_ctx *resample;	   /* NULL: an edge */
+	struct list_head resamplers;	   /* of the VM */
 };
 
 static struct workqueue_struct *shutdowns;
 
-/* An edge: up and down. Any context. */
+static void set_line(struct keel_vm *vm, struct kvm_irq_level *level, u64 source)
+{
+	struct keel_result r =
+		hypercall(vm->handle, KVM_IRQ_LINE, virt_to_phys(level), sizeof(*level), source);
+
+	if (r.reply & KEEL_REPLY_WAKE)
+		vm_take_wakes(vm);
+}
+
+/* An edge: up and down; with resampling a level, which the guest's EOI ends. Any context. */
 static void irqfd_inject(struct irqfd *irqfd)
+{
+	set_line(irqfd->vm, &irqfd->raise, irqfd->resample ? KEEL_LINE_RESAMPLE : 0);
+	if (!irqfd->resample)
+		set_line(irqfd->vm, &irqfd->lower, 0);
+}
+
+/* Holds resamplers_lock. */
+static bool gsi_resamples(struct keel_vm *vm, u32 gsi)
+{
+	struct irqfd *irqfd;
+
+	list_for_each_entry(irqfd, &vm->resamplers, resamplers) if (irqfd->gsi == gsi) return true;
+	return false;
+}
+
+static int resample_begin(struct irqfd *irqfd, int fd)
+{
+	struct keel_vm *vm = irqfd->vm;
+	int error = 0;
+
+	irqfd->resample = eventfd_ctx_fdget(fd);
+	if (IS_ERR(irqfd->resample))
+		return PTR_ERR(irqfd->resample);
+	mutex_lock(&vm->resamplers_lock);
+	if (!gsi_resamples(vm, irqfd->gsi))
+		error = hypercall(vm->handle, KEEL_RESAMPLE, irqfd->gsi, 0, 1).value;
+	if (!error)
+		list_add_tail(&irqfd->resamplers, &vm->resamplers);
+	mutex_unlock(&vm->resamplers_lock);
+	if (error)
+		eventfd_ctx_put(irqfd->resample);
+	return error;
+}
+
+static void resample_end(struct irqfd *irqfd)
 {
 	struct keel_vm *vm = irqfd->vm;
 
-	hypercall(vm->handle, KVM_IRQ_LINE, virt_to_phys(&irqfd->raise), sizeof(irqfd->raise), 0);
-	if (hypercall(vm->handle, KVM_IRQ_LINE, virt_to_phys(&irqfd->lower), sizeof(irqfd->lower),
-		      0)
-		    .reply &
-	    KEEL_REPLY_WAKE)
-		vm_take_wakes(vm);
+	mutex_lock(&vm->resamplers_lock);
+	list_del(&irqfd->resamplers);
+	if (!gsi_resamples(vm, irqfd->gsi))
+		hypercall(vm->handle, KEEL_RESAMPLE, irqfd->gsi, 0, 0);
+	mutex_unlock(&vm->resamplers_lock);
+	eventfd_ctx_put(irqfd->resample);
+}
+
+void eventfd_resampled(struct keel_vm *vm, u32 gsi)
+{
+	struct irqfd *irqfd;
+
+	mutex_lock(&vm->resamplers_lock);
+	list_for_each_entry(irqfd, &vm->resamplers, resamplers) if (irqfd->gsi == gsi)
+		eventfd_signal(irqfd->resample, 1);
+	mutex_unlock(&vm->resamplers_lock);
 }
 
 /* Once, by whoever took it off the VM's list. */
@@ -329,6 +394,8 @@ static void irqfd_shut_down(struct work_struct *work)
 	u64 count;
 
 	eventfd_ctx_remove_wait_queue(irqfd->eventfd, &irqfd->wait, &count);
+	if (irqfd->resample)
+		resample_end(irqfd);
 	eventfd_ctx_put(irqfd->eventfd);
 	kfree(irqfd);
 }
@@ -377,7 +444,7 @@ static int irqfd_assign(struct keel_vm *vm, const struct kvm_irqfd *args)
 {
 	struct irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	struct fd f;
-	int error = -EBUSY;
+	int error;
 
 	if (!irqfd)
 		return -ENOMEM;
@@ -399,11 +466,18 @@ static int irqfd_assign(struct keel_vm *vm, const struct kvm_irqfd *args)
 		error = PTR_ERR(irqfd->eventfd);
 		goto put_file;
 	}
+	if (args->flags & KVM_IRQFD_FLAG_RESAMPLE) {
+		error = resample_begin(irqfd, args->resamplefd);
+		if (error)
+			goto put_eventfd;
+	}
 	spin_lock_irq(&vm->irqfds_lock);
 	if (irqfd_taken(vm, irqfd->eventfd)) {
 		spin_unlock_irq(&vm->irqfds_lock);
-		eventfd_ctx_put(irqfd->eventfd);
-		goto put_file;
+		if (irqfd->resample)
+			resample_end(irqfd);
+		error = -EBUSY;
+		goto put_eventfd;
 	}
 	list_add_tail(&irqfd->list, &vm->irqfds);
 	spin_unlock_irq(&vm->irqfds_lock);
@@ -412,6 +486,8 @@ static int irqfd_assign(struct keel_vm *vm, const struct kvm_irqfd *args)
 		irqfd_inject(irqfd);
 	fdput(f);
 	return 0;
+put_eventfd:
+	eventfd_ctx_put(irqfd->eventfd);
 put_file:
 	fdput(f);
 free:
@@ -444,7 +520,7 @@ int eventfd_irqfd(struct keel_vm *vm, const void __user *arg)
 
 	if (copy_from_user(&args, arg, sizeof(args)))
 		return -EFAULT;
-	if (args.flags & ~KVM_IRQFD_FLAG_DEASSIGN)
+	if (args.flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE))
 		return -EINVAL;
 	mutex_lock(&vm->irqfd_lock);
 	if (args.flags & KVM_IRQFD_FLAG_DEASSIGN)
@@ -476,6 +552,8 @@ int eventfd_init(struct keel_vm *vm)
 	INIT_LIST_HEAD(&vm->ioeventfds);
 	INIT_LIST_HEAD(&vm->zones);
 	INIT_LIST_HEAD(&vm->irqfds);
+	mutex_init(&vm->resamplers_lock);
+	INIT_LIST_HEAD(&vm->resamplers);
 	vm->ring = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	return vm->ring ? 0 : -ENOMEM;
 }

@@ -3,8 +3,8 @@
  * keel.ko: /dev/kvm over Keel's hypercalls. Keel checks and executes KVM's requests; this driver
  * has what only Linux can do: file descriptors, the VMM's memory, sleeping, waking.
  *
- * Locks, outermost first: vm->pit_lock, vcpu->mutex, vm->slots_lock, vm->pool_lock; then
- * vm->map_lock, a spinlock that the mmu notifier takes.
+ * Locks, outermost first: vm->pit_lock, vcpu->mutex, vm->slots_lock, vm->pool_lock, keel_donation;
+ * then vm->map_lock, a spinlock that the mmu notifier takes.
  */
 #pragma once
 
@@ -80,11 +80,14 @@ struct keel_vm {
 	bool irqchip; /* the VM has one */
 	rwlock_t io_lock;
 	struct list_head ioeventfds, zones;
+	u32 zone_count;
 	spinlock_t ring_lock;
 	struct kvm_coalesced_mmio_ring *ring; /* one page for all vCPUs */
 	struct mutex irqfd_lock;	      /* held by who assigns and takes away */
 	spinlock_t irqfds_lock;
 	struct list_head irqfds;
+	struct mutex resamplers_lock;
+	struct list_head resamplers;
 };
 
 extern struct keel_info keel_info;
@@ -97,11 +100,13 @@ long keel_check_extension(unsigned long capability);
 /* donate.c: pages leave this system for a VM, and come back. */
 /* Each CPU makes a hypercall, and so flushes what it knew of donated and returned pages. */
 void keel_sync(void);
-/* At least `pages`, contiguous. -ENOMEM; -EIO: a CPU is offline, and does not answer. */
+/* Held from keel_donate() until a VM has taken the pages. */
+extern struct mutex keel_donation;
+/* At least `pages`, contiguous. -ENOMEM. */
 int keel_donate(u64 pages, struct keel_range *range);
 /* Donated pages that no VM took. */
 void keel_reclaim(const struct keel_range *range);
-/* The VM's pool gets so many pages, or as many as one allocation can have. -ENOMEM, -ENOSPC. */
+/* The VM's pool gets so many pages, or as many as one allocation can have. -ENOMEM. */
 int vm_grow(struct keel_vm *vm, u64 pages);
 /* Ends the VM in Keel and frees its pages. No vCPU runs any more. */
 void vm_take_back(struct keel_vm *vm);
@@ -120,7 +125,10 @@ long keel_pass(struct keel_vm *vm, u64 handle, u32 request, unsigned long arg, l
 int memory_init(struct keel_vm *vm);
 void memory_end(struct keel_vm *vm);
 int memory_set_region(struct keel_vm *vm, const void __user *arg);
-int memory_dirty_log(struct keel_vm *vm, const void __user *arg);
+/* KVM_GET_DIRTY_LOG and KVM_CLEAR_DIRTY_LOG; bitmap: where the struct points to. */
+int memory_dirty_log(struct keel_vm *vm, u32 id, void __user *bitmap);
+int memory_clear_dirty_log(struct keel_vm *vm, struct kvm_clear_dirty_log *log,
+			   const void __user *bitmap);
 /* Maps the page that a vCPU needs. 0: run again. -EFAULT: the VMM has none. */
 int memory_fault(struct keel_vm *vm, u64 gpa, bool write);
 
@@ -136,6 +144,8 @@ void eventfd_end(struct keel_vm *vm);
 int eventfd_ioeventfd(struct keel_vm *vm, const void __user *arg);
 int eventfd_irqfd(struct keel_vm *vm, const void __user *arg);
 int eventfd_zone(struct keel_vm *vm, const void __user *arg, bool add);
+/* The guest ended this GSI's interrupt: who holds its line is told. May sleep. */
+void eventfd_resampled(struct keel_vm *vm, u32 gsi);
 /* No irqfd injects into this VM any more. */
 void eventfd_release_irqfds(struct keel_vm *vm);
 /* The exit in kvm_run: is it one that the VMM need not see, and is it done? */

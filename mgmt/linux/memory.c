@@ -489,29 +489,59 @@ out:
 	return error;
 }
 
-int memory_dirty_log(struct keel_vm *vm, const void __user *arg)
+static size_t bitmap_bytes(u64 pages)
+{
+	return ALIGN(pages, 64) / 8;
+}
+
+int memory_dirty_log(struct keel_vm *vm, u32 id, void __user *user)
 {
 	struct keel_slot *slot;
-	struct kvm_dirty_log log;
 	void *bitmap = NULL;
 	size_t bytes = 0;
 	int error = -ENOMEM;
 
-	if (copy_from_user(&log, arg, sizeof(log)))
-		return -EFAULT;
 	mutex_lock(&vm->slots_lock);
-	slot = slot_by_id(vm, log.slot);
+	slot = slot_by_id(vm, id);
 	if (slot) {
-		bytes = ALIGN(slot->size >> PAGE_SHIFT, 64) / 8;
+		bytes = bitmap_bytes(slot->size >> PAGE_SHIFT);
 		bitmap = kmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	}
 	if (bitmap || !slot) /* Keel says what is wrong with a number that no slot has */
 		error = vm_call(vm, vm->handle, KEEL_GET_DIRTY_LOG,
-				bitmap ? virt_to_phys(bitmap) : 0, bytes, log.slot)
+				bitmap ? virt_to_phys(bitmap) : 0, bytes, id)
 				.value;
 	mutex_unlock(&vm->slots_lock);
-	if (!error && copy_to_user(log.dirty_bitmap, bitmap, bytes))
+	if (!error && copy_to_user(user, bitmap, bytes))
 		error = -EFAULT;
+	kfree(bitmap);
+	return error;
+}
+
+int memory_clear_dirty_log(struct keel_vm *vm, struct kvm_clear_dirty_log *log,
+			   const void __user *user)
+{
+	size_t bytes = bitmap_bytes(log->num_pages);
+	struct keel_slot *slot;
+	void *bitmap = NULL;
+	int error = 0;
+
+	mutex_lock(&vm->slots_lock);
+	/* Keel says what is wrong with another slot or number, before it looks for a bitmap. */
+	slot = slot_by_id(vm, log->slot);
+	if (slot && log->num_pages <= slot->size >> PAGE_SHIFT) {
+		bitmap = kmalloc(max_t(size_t, bytes, 8), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		if (!bitmap)
+			error = -ENOMEM;
+		else if (copy_from_user(bitmap, user, bytes))
+			error = -EFAULT;
+	}
+	log->dirty_bitmap = (void *)(bitmap ? virt_to_phys(bitmap) : 0);
+	if (!error)
+		error = vm_call(vm, vm->handle, KEEL_CLEAR_DIRTY_LOG, virt_to_phys(log),
+				sizeof(*log), 0)
+				.value;
+	mutex_unlock(&vm->slots_lock);
 	kfree(bitmap);
 	return error;
 }

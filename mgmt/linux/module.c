@@ -39,6 +39,7 @@ long keel_check_extension(unsigned long capability)
 	switch (capability) {
 	case KVM_CAP_SYNC_MMU:
 	case KVM_CAP_IRQFD:
+	case KVM_CAP_IRQFD_RESAMPLE:
 	case KVM_CAP_IOEVENTFD:
 	case KVM_CAP_IOEVENTFD_NO_LENGTH:
 	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
@@ -64,6 +65,7 @@ static long system_ioctl(struct file *file, unsigned int request, unsigned long 
 static const struct file_operations system_fops = {
 	.owner = THIS_MODULE,
 	.unlocked_ioctl = system_ioctl,
+	.compat_ioctl = system_ioctl,
 	.llseek = noop_llseek,
 };
 

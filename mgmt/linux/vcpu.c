@@ -3,6 +3,7 @@
 #include "keel.h"
 #include <linux/anon_inodes.h>
 #include <linux/entry-kvm.h>
+#include <linux/file.h>
 #include <linux/gfp.h>
 #include <linux/kvm_host.h>
 #include <linux/math64.h>
@@ -102,8 +103,10 @@ static int outcome(struct keel_vcpu *vcpu, const struct keel_result *r)
 	case KEEL_USER:
 		return eventfd_settles(vcpu->vm, vcpu->run);
 	case KEEL_INTERRUPTED:
-	case KEEL_SIGNAL:
 	case -EBUSY: /* KVM_CREATE_PIT2 */
+		return 1;
+	case KEEL_RESAMPLED:
+		eventfd_resampled(vcpu->vm, r->second);
 		return 1;
 	case KEEL_SPINS:
 		yield();
@@ -144,16 +147,20 @@ static int run(struct keel_vcpu *vcpu)
 	return result;
 }
 
+/*
+ * As sigtimedwait() does: real_blocked keeps what is unblocked for the run alone from killing the
+ * process, since nobody has dequeued it yet.
+ */
 static int run_with_signals(struct keel_vcpu *vcpu)
 {
-	sigset_t saved;
 	int result;
 
 	if (!vcpu->sigset_active)
 		return run(vcpu);
-	sigprocmask(SIG_SETMASK, &vcpu->sigset, &saved);
+	sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
 	result = run(vcpu);
-	sigprocmask(SIG_SETMASK, &saved, NULL);
+	sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
+	sigemptyset(&current->real_blocked);
 	return result;
 }
 
@@ -193,7 +200,9 @@ static long translate(struct keel_vcpu *vcpu, void __user *arg)
 			    sizeof(*data), 0);
 		if (r.value != -EFAULT)
 			break;
-	} while (!signal_pending(current) && !memory_fault(vcpu->vm, r.second, false));
+		if (signal_pending(current))
+			r.value = -EINTR;
+	} while (r.value == -EFAULT && !memory_fault(vcpu->vm, r.second, false));
 	if (!r.value && copy_to_user(arg, data, sizeof(*data)))
 		r.value = -EFAULT;
 	kfree(data);
@@ -262,8 +271,11 @@ static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 static int vcpu_release(struct inode *inode, struct file *file)
 {
 	struct keel_vcpu *vcpu = file->private_data;
+	struct keel_vm *vm = vcpu->vm;
 
-	vm_put(vcpu->vm);
+	if (!vcpu->handle) /* its creation failed */
+		vcpu_free(vcpu);
+	vm_put(vm);
 	return 0;
 }
 
@@ -271,6 +283,7 @@ static const struct file_operations vcpu_fops = {
 	.owner = THIS_MODULE,
 	.release = vcpu_release,
 	.unlocked_ioctl = vcpu_ioctl,
+	.compat_ioctl = vcpu_ioctl,
 	.mmap = vcpu_mmap,
 	.llseek = noop_llseek,
 };
@@ -310,6 +323,7 @@ int vcpu_create(struct keel_vm *vm, u32 id)
 {
 	struct keel_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
 	int error = -ENOMEM, fd;
+	struct file *file;
 
 	if (!vcpu)
 		return error;
@@ -322,14 +336,25 @@ int vcpu_create(struct keel_vm *vm, u32 id)
 	vcpu->run = alloc_pages_exact(RUN_BYTES, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!vcpu->run)
 		goto free;
-	error = add(vm, vcpu, id);
-	if (error)
+	/* Keel's vCPU comes last: it cannot be taken out of the VM again. */
+	error = fd = get_unused_fd_flags(O_CLOEXEC);
+	if (error < 0)
 		goto free_run;
+	file = anon_inode_getfile("kvm-vcpu", &vcpu_fops, vcpu, O_RDWR);
+	error = PTR_ERR_OR_ZERO(file);
+	if (error)
+		goto put_fd;
 	refcount_inc(&vm->users);
-	fd = anon_inode_getfd("kvm-vcpu", &vcpu_fops, vcpu, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		vm_put(vm);
+	error = add(vm, vcpu, id);
+	if (error) {
+		fput(file); /* frees it */
+		put_unused_fd(fd);
+		return error;
+	}
+	fd_install(fd, file);
 	return fd;
+put_fd:
+	put_unused_fd(fd);
 free_run:
 	free_pages_exact(vcpu->run, RUN_BYTES);
 free:

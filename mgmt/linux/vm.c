@@ -6,6 +6,7 @@
 #include <linux/file.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -45,7 +46,7 @@ static long create_pit2(struct keel_vm *vm, const void __user *arg)
 				 sizeof(*config), 0)
 				 .value;
 		cond_resched();
-	} while (result == -EBUSY);
+	} while (result == -EBUSY && !fatal_signal_pending(current));
 	up_write(&vm->pit_lock);
 	kfree(config);
 	return result;
@@ -60,15 +61,72 @@ static long may_create_irqchip(struct keel_vm *vm, unsigned int request, unsigne
 	if (!none)
 		return -ENOMEM;
 	result = keel_pass(vm, vm->handle, request, arg, -ENOTTY);
-	if (hypercall(vm->handle, KVM_IRQ_LINE, virt_to_phys(none), sizeof(*none), 0).value !=
-	    -ENXIO)
+	/* Before there is one no line is up, which this would let down. */
+	if (!READ_ONCE(vm->irqchip) &&
+	    hypercall(vm->handle, KVM_IRQ_LINE, virt_to_phys(none), sizeof(*none), 0).value !=
+		    -ENXIO)
 		WRITE_ONCE(vm->irqchip, true);
 	kfree(none);
 	return result;
 }
 
+/* A 32-bit VMM's structs differ in this alone: the upper half of a pointer's room says nothing. */
+static void __user *pointer(void __user *p)
+{
+	return in_compat_syscall() ? compat_ptr((unsigned long)p) : p;
+}
+
+static long get_dirty_log(struct keel_vm *vm, const void __user *arg)
+{
+	struct kvm_dirty_log log;
+
+	if (copy_from_user(&log, arg, sizeof(log)))
+		return -EFAULT;
+	return memory_dirty_log(vm, log.slot, pointer(log.dirty_bitmap));
+}
+
+static long clear_dirty_log(struct keel_vm *vm, const void __user *arg)
+{
+	/* Argument of a hypercall: not on the stack. */
+	struct kvm_clear_dirty_log *log = memdup_user(arg, sizeof(*log));
+	long result;
+
+	if (IS_ERR(log))
+		return PTR_ERR(log);
+	result = memory_clear_dirty_log(vm, log, pointer(log->dirty_bitmap));
+	kfree(log);
+	return result;
+}
+
+struct compat_msr_filter {
+	u32 flags;
+	struct {
+		u32 flags, nmsrs, base;
+		compat_uptr_t bitmap;
+	} ranges[KVM_MSR_FILTER_MAX_RANGES];
+};
+
+#define COMPAT_SET_MSR_FILTER _IOW(KVMIO, 0xc6, struct compat_msr_filter)
+
+/* A 32-bit VMM's, with shorter ranges. True: it cannot be read. */
+static bool compat_filter(struct kvm_msr_filter *filter, const struct compat_msr_filter __user *arg)
+{
+	struct compat_msr_filter from;
+
+	if (copy_from_user(&from, arg, sizeof(from)))
+		return true;
+	filter->flags = from.flags;
+	for (int i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
+		filter->ranges[i] =
+			(struct kvm_msr_filter_range){.flags = from.ranges[i].flags,
+						      .nmsrs = from.ranges[i].nmsrs,
+						      .base = from.ranges[i].base,
+						      .bitmap = compat_ptr(from.ranges[i].bitmap)};
+	return false;
+}
+
 /* The ranges' bitmaps go behind the struct: Keel does not follow its pointers. */
-static long set_msr_filter(struct keel_vm *vm, const void __user *arg)
+static long set_msr_filter(struct keel_vm *vm, const void __user *arg, bool compat)
 {
 	size_t bytes = sizeof(struct kvm_msr_filter), size;
 	struct kvm_msr_filter *filter =
@@ -78,7 +136,7 @@ static long set_msr_filter(struct keel_vm *vm, const void __user *arg)
 
 	if (!filter)
 		return -ENOMEM;
-	if (copy_from_user(filter, arg, bytes))
+	if (compat ? compat_filter(filter, arg) : copy_from_user(filter, arg, bytes))
 		goto out;
 	for (int i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++) {
 		const struct kvm_msr_filter_range *range = &filter->ranges[i];
@@ -110,7 +168,9 @@ static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	case KVM_SET_USER_MEMORY_REGION:
 		return memory_set_region(vm, user);
 	case KVM_GET_DIRTY_LOG:
-		return memory_dirty_log(vm, user);
+		return get_dirty_log(vm, user);
+	case KVM_CLEAR_DIRTY_LOG:
+		return clear_dirty_log(vm, user);
 	case KVM_CREATE_PIT2:
 		return create_pit2(vm, user);
 	case KVM_CHECK_EXTENSION:
@@ -123,7 +183,9 @@ static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	case KVM_UNREGISTER_COALESCED_MMIO:
 		return eventfd_zone(vm, user, request == KVM_REGISTER_COALESCED_MMIO);
 	case KVM_X86_SET_MSR_FILTER:
-		return set_msr_filter(vm, user);
+		return set_msr_filter(vm, user, false);
+	case COMPAT_SET_MSR_FILTER:
+		return in_compat_syscall() ? set_msr_filter(vm, user, true) : -ENOTTY;
 	case KVM_ENABLE_CAP:
 	case KVM_CREATE_IRQCHIP:
 		return may_create_irqchip(vm, request, arg);
@@ -135,6 +197,7 @@ static const struct file_operations vm_fops = {
 	.owner = THIS_MODULE,
 	.release = vm_release,
 	.unlocked_ioctl = vm_ioctl,
+	.compat_ioctl = vm_ioctl,
 	.llseek = noop_llseek,
 };
 
@@ -148,6 +211,7 @@ static int create_in_keel(struct keel_vm *vm, unsigned long type)
 
 	if (!args)
 		return -ENOMEM;
+	mutex_lock(&keel_donation);
 	error = keel_donate(keel_info.vm_min_pages, first);
 	if (error)
 		goto out;
@@ -155,9 +219,7 @@ static int create_in_keel(struct keel_vm *vm, unsigned long type)
 					.pages = 1ull << first->order,
 					.wall_time_ns = ktime_get_real_ns(),
 					.type = type};
-	while ((handle = hypercall_system(KEEL_CREATE_VM, virt_to_phys(args), sizeof(*args), 0)
-				 .value) == -EAGAIN)
-		cond_resched(); /* another donation's epoch: its owner is about to flush */
+	handle = hypercall_system(KEEL_CREATE_VM, virt_to_phys(args), sizeof(*args), 0).value;
 	if (handle < 0) {
 		keel_reclaim(first);
 		error = handle;
@@ -166,6 +228,7 @@ static int create_in_keel(struct keel_vm *vm, unsigned long type)
 	vm->handle = handle;
 	vm->range_count = 1;
 out:
+	mutex_unlock(&keel_donation);
 	kfree(args);
 	return error;
 }

@@ -209,6 +209,28 @@ static void epochs(void **state)
 	assert_false(mgmt_epoch_passed(epoch));
 }
 
+/* A CPU that the guest does not run is brought out by an NMI, and flushes as it goes back. */
+static void push(void **state)
+{
+	u64 epoch;
+
+	touch(FAKE_GUEST, false, false);
+	assert_int_equal(mgmt_leave(HPA(BLOCK), 1, &epoch), 0);
+	touch(FAKE_GUEST, false, false);
+	mgmt_epoch_push(cpus[0], epoch);
+	assert_int_equal(nmis[0], 0);
+	assert_int_equal(nmis[1], 1);
+	mgmt_epoch_push(cpus[0], epoch); /* it is on its way already */
+	assert_int_equal(nmis[1], 1);
+	fake_cpu_set(1);
+	mgmt_nmi(here());
+	assert_int_equal(cpus[1]->kick_pending, 0);
+	touch(FAKE_GUEST, false, false);
+	assert_true(mgmt_epoch_passed(epoch));
+	mgmt_epoch_push(cpus[0], epoch);
+	assert_int_equal(nmis[1], 0);
+}
+
 /* No CPU can use a donated page's old translation once the epoch has passed. */
 static void nothing_cached(void **state)
 {
@@ -424,6 +446,7 @@ int main(void)
 		TEST(leave_and_return),
 		TEST(merges),
 		TEST(epochs),
+		TEST(push),
 		TEST(nothing_cached),
 		cmocka_unit_test_setup(types_at_launch, setup_ept),
 		cmocka_unit_test_setup(types_are_rewritten, setup_ept),

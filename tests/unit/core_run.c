@@ -534,6 +534,15 @@ static void an_eoi_is_told_to_the_vmm(void **state)
 	assert_int_equal(run(), RUN_INTERRUPTED);
 }
 
+static void a_resampled_line_is_told_to_the_driver(void **state)
+{
+	vcpu_set_request(vcpu, REQUEST_RESAMPLE);
+	assert_int_equal(run(), RUN_RESAMPLE);
+	assert_int_equal(fake_vcpu(&vcpu->v)->entries, 0);
+	push(EXIT_INTR, 0);
+	assert_int_equal(run(), RUN_INTERRUPTED);
+}
+
 static void halt_with_a_chip_sleeps(void **state)
 {
 	use_chip();
@@ -1228,6 +1237,7 @@ int main(void)
 		cmocka_unit_test_setup(exceptions_that_exit_are_delivered, setup),
 		cmocka_unit_test_setup(halt_without_a_chip_is_the_vmms, setup),
 		cmocka_unit_test_setup(an_eoi_is_told_to_the_vmm, setup),
+		cmocka_unit_test_setup(a_resampled_line_is_told_to_the_driver, setup),
 		cmocka_unit_test_setup(halt_with_a_chip_sleeps, setup),
 		cmocka_unit_test_setup(a_halt_with_work_goes_on, setup),
 		cmocka_unit_test_setup(interrupts_off_halt_for_good, setup),

@@ -20,6 +20,11 @@ static struct kvm_irq_routing_entry msi_entry(u32 gsi, u32 low, u32 data)
 	return e;
 }
 
+static int line(u32 gsi, u32 level)
+{
+	return irqchip_set_irq(&vm, gsi, level, IRQ_SOURCE_USER);
+}
+
 static void test_create_errors(void **state)
 {
 	machine_vm();
@@ -64,7 +69,7 @@ static void test_split_tells_of_eois(void **state)
 	enable_all();
 	assert_int_equal(irqchip_set_routing(&vm, entries, ARRAY_SIZE(entries)), 0);
 	for (u32 i = 0; i < ARRAY_SIZE(entries); i++)
-		assert_int_equal(irqchip_line(&vm, entries[i].gsi, 1), 1);
+		assert_int_equal(line(entries[i].gsi, 1), 1);
 	assert_false(eoi_exits(0, 0x43)); /* no pin of the IOAPIC */
 	assert_false(eoi_exits(0, 0x42)); /* edge */
 	assert_true(eoi_exits(0, 0x41));
@@ -121,7 +126,7 @@ static void test_no_irqchip(void **state)
 	struct kvm_msi msi = {0};
 
 	machine_vm();
-	assert_int_equal(irqchip_line(&vm, 0, 1), -1);
+	assert_int_equal(line(0, 1), -1);
 	assert_int_equal(irqchip_msi(&vm, &msi), -EINVAL);
 	assert_int_equal(irqchip_set_routing(&vm, NULL, 0), -EINVAL);
 	assert_int_equal(irqchip_get(&vm, &s), -ENXIO);
@@ -178,7 +183,7 @@ static void test_default_routing(void **state)
 		set_rte(pin, 0x40 + pin);
 	for (u32 gsi = 0; gsi < 64; gsi++) {
 		struct irqchip *chip = vm.devices;
-		int status = irqchip_line(&vm, gsi, 1);
+		int status = line(gsi, 1);
 
 		if (gsi >= 24) {
 			assert_int_equal(status, -1);
@@ -188,11 +193,11 @@ static void test_default_routing(void **state)
 		assert_int_equal(receivers((u8)(0x40 + gsi)), 1);
 		if (gsi < 16 && gsi != 2)
 			assert_true(chip->pic.chip[gsi / 8].irr & (1 << gsi % 8));
-		irqchip_line(&vm, gsi, 0);
+		line(gsi, 0);
 	}
-	assert_int_equal(irqchip_line(&vm, 4095, 1), -1);
-	assert_int_equal(irqchip_line(&vm, 4096, 1), -1);
-	assert_int_equal(irqchip_line(&vm, ~0u, 1), -1);
+	assert_int_equal(line(4095, 1), -1);
+	assert_int_equal(line(4096, 1), -1);
+	assert_int_equal(line(~0u, 1), -1);
 }
 
 static void test_routing_replaces(void **state)
@@ -206,14 +211,14 @@ static void test_routing_replaces(void **state)
 	free_pages = pool_free_pages(&vm.pool);
 	e[0] = chip_entry(123, KVM_IRQCHIP_IOAPIC, 11);
 	assert_int_equal(irqchip_set_routing(&vm, e, 1), 0);
-	assert_int_equal(irqchip_line(&vm, 11, 1), -1);
-	assert_int_equal(irqchip_line(&vm, 123, 1), 1);
+	assert_int_equal(line(11, 1), -1);
+	assert_int_equal(line(123, 1), 1);
 	assert_int_equal(receivers(0x4b), 1);
 	for (u32 i = 0; i < 100; i++)
 		assert_int_equal(irqchip_set_routing(&vm, e, 1), 0);
 	assert_true(pool_free_pages(&vm.pool) >= free_pages);
 	assert_int_equal(irqchip_set_routing(&vm, NULL, 0), 0);
-	assert_int_equal(irqchip_line(&vm, 123, 1), -1);
+	assert_int_equal(line(123, 1), -1);
 }
 
 static void test_routing_bounds(void **state)
@@ -276,7 +281,7 @@ static void test_routing_duplicates(void **state)
 	/* The table that was set last still holds. */
 	enable_all();
 	set_rte(5, 0x45);
-	assert_true(irqchip_line(&vm, 5, 1) >= 1);
+	assert_true(line(5, 1) >= 1);
 	assert_int_equal(receivers(0x45), 1);
 }
 
@@ -291,13 +296,13 @@ static void test_routing_full_table(void **state)
 	assert_int_equal(irqchip_set_routing(&vm, e, 4097), -EINVAL);
 	assert_int_equal(irqchip_set_routing(&vm, e, 4096), 0);
 	for (u32 i = 0; i < 4096; i++) {
-		assert_int_equal(irqchip_line(&vm, i, 1), 1);
+		assert_int_equal(line(i, 1), 1);
 		assert_int_equal(receivers((u8)(0x20 + i % 200)), 1);
 	}
 	while (pool_alloc(&vm.pool, 1).v != HPA_NONE.v)
 		;
 	assert_int_equal(irqchip_set_routing(&vm, e, 1), -ENOMEM);
-	assert_int_equal(irqchip_line(&vm, 4095, 1), 1);
+	assert_int_equal(line(4095, 1), 1);
 }
 
 static void test_split_routes_msis_only(void **state)
@@ -311,7 +316,7 @@ static void test_split_routes_msis_only(void **state)
 	assert_int_equal(irqchip_set_routing(&vm, &e, 1), -EINVAL);
 	e = msi_entry(5, APIC, 0x45);
 	assert_int_equal(irqchip_set_routing(&vm, &e, 1), 0);
-	assert_int_equal(irqchip_line(&vm, 5, 1), 1);
+	assert_int_equal(line(5, 1), 1);
 	assert_int_equal(acknowledge(0), 0x45);
 	assert_int_equal(pending(0), -1);
 }
@@ -378,9 +383,114 @@ static void test_msi_wide_ids(void **state)
 	assert_int_equal(irqchip_set_routing(&vm, &e, 1), -EINVAL);
 	e.u.msi.address_hi = 0x1200;
 	assert_int_equal(irqchip_set_routing(&vm, &e, 1), 0);
-	assert_int_equal(irqchip_line(&vm, 30, 1), 1);
-	assert_int_equal(irqchip_line(&vm, 30, 0), -1);
+	assert_int_equal(line(30, 1), 1);
+	assert_int_equal(line(30, 0), -1);
 	assert_int_equal(receivers(0x50), 2);
+}
+
+/* ---- levels that last until the guest's EOI -------------------------------------------------- */
+
+static int hold(u32 gsi)
+{
+	return irqchip_set_irq(&vm, gsi, true, IRQ_SOURCE_RESAMPLE);
+}
+
+/* The guest serves `vector`: does the driver hear of its end? */
+static bool ends(u32 cpu, u8 vector)
+{
+	assert_int_equal(acknowledge(cpu), vector);
+	vcpus[cpu].request = 0;
+	set_reg(cpu, LAPIC_EOI, 0);
+	return vcpus[cpu].request & REQUEST_RESAMPLE;
+}
+
+static void test_resample(void **state)
+{
+	machine(2);
+	enable_all();
+	set_rte(18, 1ull << 56 | RTE_L | 0x50);
+	set_rte(19, 1ull << 56 | 0x61); /* an edge's end is heard, too */
+	assert_int_equal(irqchip_resample(&vm, 18, true), 0);
+	assert_int_equal(irqchip_resample(&vm, 19, true), 0);
+	for (u32 i = 0; i < 2; i++) {
+		assert_int_equal(hold(18), 1);
+		assert_true(ends(1, 0x50));
+		assert_int_equal(pending(1), -1);
+		assert_int_equal(irqchip_take_resampled(&vcpus[1]), 18);
+		assert_int_equal(irqchip_take_resampled(&vcpus[1]), -1);
+	}
+	/* Another one holds the line as well. */
+	line(18, 1);
+	hold(18);
+	assert_true(ends(1, 0x50));
+	assert_int_equal(irqchip_take_resampled(&vcpus[1]), 18);
+	line(18, 0);
+	assert_true(ends(1, 0x50));
+	assert_int_equal(irqchip_take_resampled(&vcpus[1]), 18);
+	assert_int_equal(pending(1), -1);
+	/* Two ends, told one after the other. */
+	hold(18);
+	hold(19);
+	assert_true(ends(1, 0x61));
+	assert_true(ends(1, 0x50));
+	vcpus[0].request = 0;
+	assert_int_equal(irqchip_take_resampled(&vcpus[0]), 18);
+	assert_true(vcpus[0].request & REQUEST_RESAMPLE);
+	assert_int_equal(irqchip_take_resampled(&vcpus[0]), 19);
+	/* A line that nobody holds any more. */
+	hold(18);
+	assert_int_equal(irqchip_resample(&vm, 18, false), 0);
+	assert_false(ends(1, 0x50));
+	assert_int_equal(pending(1), -1);
+}
+
+static void test_resample_of_the_8259(void **state)
+{
+	struct irqchip *chip;
+
+	machine(1);
+	chip = vm.devices;
+	port_out(0x20, 0x11);
+	port_out(0x21, 0x20);
+	port_out(0x21, 4);
+	port_out(0x21, 1);
+	port_out(0x21, 0);
+	port_out(0x4d0, 1 << 5);
+	assert_int_equal(irqchip_resample(&vm, 5, true), 0);
+	hold(5);
+	assert_int_equal(pic_acknowledge(chip), 0x25);
+	vcpus[0].request = 0;
+	port_out(0x20, 0x20);
+	assert_true(vcpus[0].request & REQUEST_RESAMPLE);
+	assert_int_equal(irqchip_take_resampled(&vcpus[0]), 5);
+	assert_int_equal(pic_peek(&chip->pic), -1);
+}
+
+static void test_resample_bounds(void **state)
+{
+	machine_vm();
+	assert_int_equal(irqchip_resample(&vm, 3, true), -EINVAL);
+	assert_int_equal(irqchip_create_split(&vm, 24), 0);
+	assert_int_equal(irqchip_resample(&vm, 3, true), -EINVAL);
+	machine(1);
+	enable_all();
+	assert_int_equal(irqchip_resample(&vm, 4096, true), -EINVAL);
+	for (u32 i = 0; i < RESAMPLE_MAX; i++)
+		assert_int_equal(irqchip_resample(&vm, 16 + i, true), 0);
+	assert_int_equal(irqchip_resample(&vm, 3, true), -ENOSPC);
+	/* The last one moves up when another goes, with what is to be told of it. */
+	set_rte(16, 0x54 | RTE_L);
+	set_rte(17, 0x55 | RTE_L);
+	for (u32 i = RESAMPLE_MAX - 1; i > 1; i--)
+		assert_int_equal(irqchip_resample(&vm, 16 + i, false), 0);
+	hold(16);
+	hold(17);
+	assert_true(ends(0, 0x55));
+	assert_true(ends(0, 0x54));
+	assert_int_equal(irqchip_resample(&vm, 16, false), 0);
+	assert_int_equal(irqchip_take_resampled(&vcpus[0]), 17);
+	assert_int_equal(irqchip_take_resampled(&vcpus[0]), -1);
+	assert_int_equal(irqchip_resample(&vm, 100, false), 0);
 }
 
 /* ---- vCPUs that are not there yet ------------------------------------------------------------ */
@@ -395,7 +505,7 @@ static void test_half_created_vcpu(void **state)
 	assert_int_equal(msi(APIC | 0xff << 12, 0, 0x50), 1);
 	assert_int_equal(msi(APIC | 0xff << 12 | 8, 0, 0x50), 1);
 	set_reg(0, LAPIC_ICR, 0xc0050);
-	irqchip_line(&vm, 3, 1);
+	line(3, 1);
 	vm.vcpu_count = 1;
 }
 
@@ -439,6 +549,9 @@ int main(void)
 		cmocka_unit_test(test_msi_fields),
 		cmocka_unit_test(test_msi_flags),
 		cmocka_unit_test(test_msi_wide_ids),
+		cmocka_unit_test(test_resample),
+		cmocka_unit_test(test_resample_of_the_8259),
+		cmocka_unit_test(test_resample_bounds),
 		cmocka_unit_test(test_half_created_vcpu),
 		cmocka_unit_test(test_conversions),
 	};

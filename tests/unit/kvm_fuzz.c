@@ -60,6 +60,8 @@ static const u32 numbers[KINDS][40] = {
 			KEEL_DO_WITHOUT,
 			KVM_SET_USER_MEMORY_REGION,
 			KEEL_GET_DIRTY_LOG,
+			KEEL_CLEAR_DIRTY_LOG,
+			KEEL_RESAMPLE,
 			KEEL_ADD_POOL,
 			KEEL_CREATE_VCPU,
 			KVM_ENABLE_CAP,
@@ -261,10 +263,19 @@ static void nearly_right(struct attempt *a)
 	case 7:
 		a->number = KEEL_GET_DIRTY_LOG;
 		a->length = dirty_log_bytes(below(4) * 256);
+		if (below(2)) {
+			a->number = KEEL_CLEAR_DIRTY_LOG;
+			a->length = sizeof(struct kvm_clear_dirty_log);
+			words[0] = below(4) | below(16) * 64 << 32;
+			words[1] = below(4) * 64;
+			words[2] = BIG_ARGUMENT;
+		}
 		break;
 	case 8:
 		a->number = KVM_ENABLE_CAP;
-		words[0] = below(2) ? KVM_CAP_X2APIC_API : KVM_CAP_EXCEPTION_PAYLOAD;
+		words[0] = below(2)   ? KVM_CAP_X2APIC_API
+			   : below(2) ? KVM_CAP_EXCEPTION_PAYLOAD
+				      : KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2;
 		words[1] = below(4);
 		break;
 	case 9: /* the host's frequency, and a little beside it */

@@ -2,6 +2,7 @@
 /* KEEL_RUN: KVM_RUN's order of operations, its outcomes, and the kvm_run page. */
 #include <pthread.h>
 
+#include "devices/irqchip.h"
 #include "tests/unit/fake/random.h"
 #include "tests/unit/kvm_machine.h"
 
@@ -426,6 +427,26 @@ static void test_eoi_exit(void **state)
 	assert_int_equal(run->eoi.vector, 0x77);
 }
 
+/* A level that an irqfd holds ends with the guest's EOI, of which the driver hears. */
+static void test_resampled(void **state)
+{
+	struct kvm_irq_level level = {.irq = 5, .level = 1};
+	struct irqchip *chip = vcpu->vm->devices;
+
+	assert_int_equal(call(vm, KEEL_RESAMPLE, 5, 0, 1), 0);
+	memcpy(at(ARGUMENTS), &level, sizeof(level));
+	assert_int_equal(call(vm, KVM_IRQ_LINE, ARGUMENTS, sizeof(level), KEEL_LINE_RESAMPLE), 0);
+	assert_int_equal(chip->ioapic.lines[5], BIT(IRQ_SOURCE_RESAMPLE));
+	irqchip_acked(chip, KVM_IRQCHIP_IOAPIC, 5);
+	assert_int_equal(chip->ioapic.lines[5], 0);
+	irqchip_tell_resampled(chip, vcpu);
+	assert_int_equal(keel_run(0), KEEL_RESAMPLED);
+	assert_int_equal(result2, 5);
+	/* Another vCPU has told of it. */
+	vcpu_set_request(vcpu, REQUEST_RESAMPLE);
+	assert_int_equal(keel_run(0), KEEL_INTERRUPTED);
+}
+
 static void push_touch(u64 gpa, bool write)
 {
 	push((struct vm_exit){
@@ -732,6 +753,7 @@ int main(void)
 		cmocka_unit_test_setup(test_fail_entry, start),
 		cmocka_unit_test_setup(test_internal_error, start),
 		cmocka_unit_test_setup(test_guest_debug_exit, start),
+		cmocka_unit_test_setup(test_resampled, start_irqchip),
 		cmocka_unit_test_setup(test_eoi_exit, start),
 		cmocka_unit_test_setup(test_fault, start),
 		cmocka_unit_test_setup(test_mmio_read, start),

@@ -310,6 +310,12 @@ static void test_donation(void **state)
 	assert_int_equal(call(0, KEEL_DONATED, epoch, 0, 0), 0);
 	mgmt_epoch_seen(cpus[0]);
 	assert_int_equal(call(0, KEEL_DONATED, epoch, 0, 0), 0);
+	assert_int_equal(cpus[1]->kick_pending, 0);
+	/* One that has not is pushed, but not for an epoch that nobody has begun. */
+	assert_int_equal(call(0, KEEL_DONATED, epoch + 1, 0, 1), 0);
+	assert_int_equal(cpus[1]->kick_pending, 0);
+	assert_int_equal(call(0, KEEL_DONATED, epoch, 0, 1), 0);
+	assert_int_equal(cpus[1]->kick_pending, 1);
 	mgmt_epoch_seen(cpus[1]);
 	assert_int_equal(call(0, KEEL_DONATED, epoch, 0, 0), 1);
 	/* Not twice, and not as an argument. */

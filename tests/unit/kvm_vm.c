@@ -167,6 +167,45 @@ static void test_dirty_log(void **state)
 	assert_int_equal(bitmap[0] | bitmap[1], 0);
 }
 
+static s64 clear_log(u32 slot, u64 bitmap, u64 first, u32 pages)
+{
+	struct kvm_clear_dirty_log args = {.slot = slot,
+					   .num_pages = pages,
+					   .first_page = first,
+					   .dirty_bitmap = (void *)bitmap};
+
+	return request(vm, KEEL_CLEAR_DIRTY_LOG, &args, sizeof(args));
+}
+
+static void test_clear_dirty_log(void **state)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2};
+	u64 *bitmap = at(BIG_ARGUMENT);
+
+	for (u64 options = 0; options < 6; options++) {
+		cap.args[0] = options;
+		assert_int_equal(request(vm, KVM_ENABLE_CAP, &cap, sizeof(cap)),
+				 options == 2 || options > 3 ? -EINVAL : 0);
+	}
+	assert_int_equal(clear_log(MEMSLOT_MAX, BIG_ARGUMENT, 0, 64), -EINVAL);
+	assert_int_equal(clear_log(0, BIG_ARGUMENT, 0, 64), -ENOENT);
+	assert_int_equal(region(0, MEMSLOT_DIRTY, 0, 0x50000, 0x10000000), 0);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 16, 0), 0);
+	assert_int_equal(bitmap[0], ~0ull);
+	assert_int_equal(bitmap[1], 0xffff);
+	assert_int_equal(clear_log(0, BIG_ARGUMENT, 1, 64), -EINVAL);
+	assert_int_equal(clear_log(0, BIG_ARGUMENT, 0, 63), -EINVAL);
+	assert_int_equal(clear_log(0, BIG_ARGUMENT, 0, 81), -EINVAL);
+	assert_int_equal(clear_log(0, BIG_ARGUMENT + 4, 0, 80), -EINVAL);
+	assert_int_equal(clear_log(0, 0x1000, 0, 80), -EFAULT);
+	assert_int_equal(clear_log(0, ~0ull - 7, 0, 80), -EFAULT);
+	bitmap[0] = 1;
+	assert_int_equal(clear_log(0, BIG_ARGUMENT, 64, 16), 0);
+	assert_int_equal(call(vm, KEEL_GET_DIRTY_LOG, BIG_ARGUMENT, 16, 0), 0);
+	assert_int_equal(bitmap[0], ~0ull);
+	assert_int_equal(bitmap[1], 0xfffe);
+}
+
 /* A vCPU on another CPU, whose list of written pages is read when it leaves the guest. */
 static void *leave_the_guest(void *data)
 {
@@ -382,8 +421,14 @@ static void test_irqchip(void **state)
 	assert_int_equal(request(vm, KVM_IRQ_LINE, &level, sizeof(level)), -ENXIO);
 	assert_int_equal(request(vm, KVM_IRQ_LINE_STATUS, &level, sizeof(level)), -ENXIO);
 	assert_int_equal(request(vm, KVM_SIGNAL_MSI, &msi, sizeof(msi)), -EINVAL);
+	assert_int_equal(call(vm, KEEL_RESAMPLE, 3, 0, 1), -EINVAL);
 	/* The argument is not looked at. */
 	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0xc, 0, 0), 0);
+	assert_int_equal(call(vm, KEEL_RESAMPLE, 3, 0, 2), -EINVAL);
+	assert_int_equal(call(vm, KEEL_RESAMPLE, 4096, 0, 1), -EINVAL);
+	assert_int_equal(call(vm, KEEL_RESAMPLE, 1ull << 32, 0, 1), -EINVAL);
+	assert_int_equal(call(vm, KEEL_RESAMPLE, 3, 0, 1), 0);
+	assert_int_equal(call(vm, KEEL_RESAMPLE, 3, 0, 0), 0);
 	assert_int_equal(call(vm, KVM_CREATE_IRQCHIP, 0, 0, 0), -EEXIST);
 	vcpu_new(vm, 0);
 	for (chip.chip_id = 0; chip.chip_id < 3; chip.chip_id++) {
@@ -682,6 +727,7 @@ int main(void)
 		cmocka_unit_test_setup(test_map_and_unmap, start),
 		cmocka_unit_test_setup(test_map_during_an_unmap, start),
 		cmocka_unit_test_setup(test_dirty_log, start),
+		cmocka_unit_test_setup(test_clear_dirty_log, start),
 		cmocka_unit_test_setup(test_dirty_log_of_a_running_vcpu, start),
 		cmocka_unit_test_setup(test_do_without, start),
 		cmocka_unit_test_setup(test_addresses_of_real_mode_helpers, start),

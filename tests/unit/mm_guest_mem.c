@@ -566,6 +566,113 @@ static void test_pages_mapped_while_logged(void **state)
 	assert_true(bitmap_test(log_words, 0));
 }
 
+static int clear(u64 first, u64 count, u64 bits)
+{
+	u64 words[32];
+
+	memset(words, 0, sizeof(words));
+	words[0] = bits;
+	for (u32 i = 1; bits == ~0ull && i < 32; i++)
+		words[i] = bits;
+	return dirty_log_clear(&mem, 1, first, count, words);
+}
+
+/* What is read stays, until it is cleared page by page. */
+static void test_manual_log(void **state)
+{
+	assert_int_equal(map(SLOT, RAM, 4 * MIB, true), 0);
+	mem.dirty_log = DIRTY_LOG_MANUAL;
+	set(1, MEMSLOT_DIRTY, SLOT, 8 * MIB);
+	guest_writes[0] = SLOT + 9 * PAGE_SIZE;
+	guest_writes[1] = SLOT + 10 * PAGE_SIZE;
+	guest_writes[2] = SLOT + 70 * PAGE_SIZE;
+	assert_in_range(guest_run(), 1, 3);
+	for (u32 i = 0; i < 2; i++) {
+		get_log();
+		assert_int_equal(log_count(), 3);
+	}
+	assert_int_equal(clear(0, 64, BIT(9) | BIT(11)), 0);
+	get_log();
+	assert_int_equal(log_words[0], BIT(10));
+	assert_int_equal(log_words[1], BIT(6));
+	guest_writes[0] = SLOT + 10 * PAGE_SIZE; /* still marked, still writable */
+	assert_int_equal(guest_run(), 0);
+	guest_writes[0] = SLOT + 9 * PAGE_SIZE;
+	assert_int_equal(guest_run(), virt_features & VIRT_PML ? 0 : 1);
+	get_log();
+	assert_int_equal(log_words[0], BIT(9) | BIT(10));
+	assert_int_equal(clear(64, 2048 - 64, ~0ull), 0);
+	get_log();
+	assert_int_equal(log_count(), 2);
+	assert_int_equal(clear(0, 2048, ~0ull), 0);
+	get_log();
+	assert_int_equal(log_count(), 0);
+	assert_int_equal(guest_write(&mem, GPA(SLOT + 10 * PAGE_SIZE), "x", 1, NULL), 0);
+	get_log();
+	assert_int_equal(log_words[0], BIT(10));
+}
+
+/* All pages begin marked, and a large one keeps its permission until a page of it is cleared. */
+static void test_log_initially_set(void **state)
+{
+	assert_int_equal(map(SLOT, RAM, 4 * MIB, true), 0);
+	mem.dirty_log = DIRTY_LOG_MANUAL | DIRTY_LOG_SET;
+	set(1, MEMSLOT_DIRTY, SLOT, 8 * MIB);
+	get_log();
+	assert_int_equal(log_count(), 2048);
+	guest_writes[0] = SLOT + 5 * PAGE_SIZE;
+	assert_int_equal(guest_run(), 0);
+	assert_int_equal(clear(0, 64, BIT(5)), 0);
+	guest_writes[0] = SLOT + 5 * PAGE_SIZE;
+	guest_writes[1] = SLOT + 2 * MIB;
+	assert_int_equal(guest_run(), 1);
+	assert_int_equal(leaf_size(SLOT), PAGE_SIZE);
+	assert_int_equal(leaf_size(SLOT + 2 * MIB), SIZE_2M);
+	get_log();
+	assert_int_equal(log_count(), 2048);
+	assert_int_equal(clear(0, 2048, ~0ull), 0);
+	get_log();
+	assert_int_equal(log_count(), 0);
+	guest_writes[0] = SLOT + 6 * PAGE_SIZE;
+	guest_writes[1] = SLOT + 2 * MIB + PAGE_SIZE;
+	assert_int_not_equal(guest_run(), ~0u);
+	get_log();
+	assert_int_equal(log_words[0], BIT(6));
+	assert_int_equal(log_words[8], BIT(1));
+	assert_int_equal(log_count(), 2);
+	/* Of a slot that ends within a word there are no more bits than pages. */
+	set(3, MEMSLOT_DIRTY, 4 * MIB, 70 * PAGE_SIZE);
+	assert_int_equal(dirty_log_get(&mem, 3, log_words, 16), 0);
+	assert_int_equal(log_words[0], ~0ull);
+	assert_int_equal(log_words[1], 0x3f);
+}
+
+static void test_clear_errors(void **state)
+{
+	assert_int_equal(clear(0, 64, 1), -ENOENT); /* not logged */
+	set(1, MEMSLOT_DIRTY, SLOT, 8 * MIB);
+	set(3, MEMSLOT_DIRTY, 4 * MIB, 70 * PAGE_SIZE);
+	assert_int_equal(dirty_log_clear(&mem, 9, 0, 64, NULL), -ENOENT);
+	assert_int_equal(clear(1, 64, 1), -EINVAL);
+	assert_int_equal(clear(0, 63, 1), -EINVAL);
+	assert_int_equal(clear(0, 2049, 1), -EINVAL);
+	assert_int_equal(clear(2048 - 64, 128, 1), -EINVAL);
+	assert_int_equal(clear(2048 + 64, 0, 1), -EINVAL);
+	assert_int_equal(clear(~0ull << 6, 128, 1), -EINVAL);
+	assert_int_equal(clear(2048, 0, 1), 0);
+	assert_int_equal(clear(0, 0, 1), 0);
+	assert_int_equal(dirty_log_clear(&mem, 3, 0, 70, NULL), 0);
+	assert_int_equal(dirty_log_clear(&mem, 3, 64, 6, NULL), 0);
+	assert_int_equal(dirty_log_clear(&mem, 3, 64, 5, NULL), -EINVAL);
+	/* A look alone clears nothing. */
+	assert_int_equal(guest_write(&mem, GPA(SLOT), "x", 1, NULL), -EFAULT);
+	assert_int_equal(map(SLOT, RAM, PAGE_SIZE, true), 0);
+	assert_int_equal(guest_write(&mem, GPA(SLOT), "x", 1, NULL), 0);
+	assert_int_equal(dirty_log_clear(&mem, 1, 0, 64, NULL), 0);
+	get_log();
+	assert_int_equal(log_count(), 1);
+}
+
 static void test_log_switched_off(void **state)
 {
 	assert_int_equal(map(SLOT, RAM, 2 * MIB, true), 0);
@@ -810,6 +917,9 @@ int main(void)
 		cmocka_unit_test_setup(test_log_beside_another_slot, setup),
 		cmocka_unit_test_setup(test_log_by_the_guest, setup),
 		BOTH(test_pages_mapped_while_logged),
+		BOTH(test_manual_log),
+		BOTH(test_log_initially_set),
+		BOTH(test_clear_errors),
 		BOTH(test_log_switched_off),
 		BOTH(test_log_of_read_only_memory),
 		BOTH(test_log_errors),

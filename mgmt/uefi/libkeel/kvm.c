@@ -345,6 +345,14 @@ static int set_msr_filter(struct vm *vm, const struct kvm_msr_filter *arg)
 	return result;
 }
 
+/* What a VMM has in memory is contiguous here, and at its physical address. */
+static int clear_dirty_log(struct vm *vm, const struct kvm_clear_dirty_log *log)
+{
+	if (!log)
+		return -EFAULT;
+	return (int)vm_call(vm, vm->handle, KEEL_CLEAR_DIRTY_LOG, (u64)log, sizeof(*log), 0).value;
+}
+
 /* ---- arguments ---- */
 
 static u64 count_at(u64 arg, u32 most)
@@ -590,7 +598,6 @@ static int outcome(struct vcpu *v, struct keel_thread *me, const struct hypercal
 	case KEEL_USER:
 		return 0;
 	case KEEL_INTERRUPTED:
-	case KEEL_SIGNAL: /* there are no eventfds here */
 		return 1;
 	case KEEL_ARM:
 		cli();
@@ -705,6 +712,8 @@ static int vm_ioctl(struct vm *vm, u64 request, u64 arg)
 		return get_dirty_log(vm, (const void *)arg);
 	case KVM_X86_SET_MSR_FILTER:
 		return set_msr_filter(vm, (const void *)arg);
+	case KVM_CLEAR_DIRTY_LOG:
+		return clear_dirty_log(vm, (const void *)arg);
 	default:
 		return pass_on(vm, vm->handle, request, arg);
 	}

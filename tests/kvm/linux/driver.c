@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What a kernel driver has to get right around KVM's requests: descriptors, processes, signals. Built for
+ * 64 and for 32 bits; it runs on Linux's own KVM as well.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096ul
+#define CODE 0x1000 /* guest-physical */
+
+/* guest_fill writes to ECX pages from ESI. */
+extern const uint8_t guest_spin[], guest_out[], guest_halt[], guest_fill[], guest_end[];
+__asm__(".section .rodata\n"
+	".code32\n"
+	"guest_spin: jmp guest_spin\n"
+	"guest_out: out %al, $0x10\n"
+	"jmp guest_out\n"
+	"guest_halt: hlt\n"
+	"out %al, $0x10\n"
+	"jmp guest_halt\n"
+	"guest_fill: movl $1, (%esi)\n"
+	"add $4096, %esi\n"
+	"loop guest_fill\n"
+	"out %al, $0x10\n"
+	"guest_end:\n"
+#ifdef __x86_64__
+	".code64\n"
+#endif
+	".previous\n");
+
+struct machine {
+	int vm, vcpu;
+	struct kvm_run *run;
+	uint8_t *code;
+};
+
+static int kvm, failed;
+
+static void expect(const char *what, long got, long wanted)
+{
+	failed += got != wanted;
+	printf("%-4s  %s", got == wanted ? "ok" : "FAIL", what);
+	if (got != wanted)
+		printf(": %ld, %ld wanted", got, wanted);
+	putchar('\n');
+	fflush(stdout);
+}
+
+/* A request's result, or -errno. */
+static long request(int fd, unsigned long number, void *arg)
+{
+	long result = ioctl(fd, number, arg);
+
+	return result < 0 ? -errno : result;
+}
+
+static void *map(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		err(1, "mmap");
+	return p;
+}
+
+static long slot(const struct machine *m, uint32_t id, uint64_t gpa, uint64_t bytes, const void *hva, uint32_t flags)
+{
+	struct kvm_userspace_memory_region region = {id, flags, gpa, bytes, (uintptr_t)hva};
+
+	return request(m->vm, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+/* A vCPU in flat 32-bit mode. */
+static void enter_at(const struct machine *m, const uint8_t *entry)
+{
+	struct kvm_regs regs = {.rip = CODE + (entry - guest_spin), .rflags = 2};
+	struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
+	struct kvm_sregs sregs;
+
+	if (ioctl(m->vcpu, KVM_GET_SREGS, &sregs))
+		err(1, "KVM_GET_SREGS");
+	sregs.cs = (struct kvm_segment){.limit = ~0u, .selector = 8, .type = 11, .present = 1, .db = 1,
+					.s = 1, .g = 1};
+	sregs.ds = sregs.es = sregs.ss = (struct kvm_segment){.limit = ~0u, .selector = 16, .type = 3,
+							      .present = 1, .db = 1, .s = 1, .g = 1};
+	sregs.cr0 |= 1;
+	if (ioctl(m->vcpu, KVM_SET_SREGS, &sregs) || ioctl(m->vcpu, KVM_SET_REGS, &regs) ||
+	    ioctl(m->vcpu, KVM_SET_MP_STATE, &runnable))
+		err(1, "a vCPU's registers");
+}
+
+static void vcpu_make(struct machine *m)
+{
+	m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, 0);
+	if (m->vcpu < 0)
+		err(1, "KVM_CREATE_VCPU");
+	m->run = mmap(NULL, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED,
+		      m->vcpu, 0);
+	if (m->run == MAP_FAILED)
+		err(1, "kvm_run");
+}
+
+static struct machine machine(bool irqchip)
+{
+	struct machine m = {.vm = ioctl(kvm, KVM_CREATE_VM, 0), .code = map(PAGE)};
+
+	if (m.vm < 0 || (irqchip && ioctl(m.vm, KVM_CREATE_IRQCHIP, 0)))
+		err(1, "no virtual machine");
+	memcpy(m.code, guest_spin, guest_end - guest_spin);
+	if (slot(&m, 0, CODE, PAGE, m.code, 0))
+		err(1, "memory");
+	vcpu_make(&m);
+	return m;
+}
+
+static void end(struct machine *m)
+{
+	munmap(m->run, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
+	close(m->vcpu);
+	close(m->vm);
+	munmap(m->code, PAGE);
+}
+
+/* ---- descriptors and processes ---- */
+
+static void descriptors(void)
+{
+	struct machine m = {.vm = ioctl(kvm, KVM_CREATE_VM, 0)};
+	struct rlimit old, none;
+
+	getrlimit(RLIMIT_NOFILE, &old);
+	none = old;
+	none.rlim_cur = m.vm + 1;
+	setrlimit(RLIMIT_NOFILE, &none);
+	expect("no descriptor for a vCPU: EMFILE", request(m.vm, KVM_CREATE_VCPU, (void *)3), -EMFILE);
+	expect("no descriptor for a VM: EMFILE", request(kvm, KVM_CREATE_VM, NULL), -EMFILE);
+	setrlimit(RLIMIT_NOFILE, &old);
+	m.vcpu = ioctl(m.vm, KVM_CREATE_VCPU, 3);
+	expect("the vCPU can still be created", m.vcpu > 0, 1);
+	expect("but once only", request(m.vm, KVM_CREATE_VCPU, (void *)3), -EEXIST);
+	close(m.vcpu);
+	close(m.vm);
+}
+
+static void other_process(void)
+{
+	struct machine m = machine(false);
+	struct kvm_regs regs;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(request(m.vm, KVM_CHECK_EXTENSION, NULL) != -EIO ||
+		      request(m.vcpu, KVM_GET_REGS, &regs) != -EIO || request(m.vcpu, KVM_RUN, NULL) != -EIO);
+	waitpid(pid, &status, 0);
+	expect("another process: EIO", status, 0);
+	end(&m);
+}
+
+static void closed_early(void)
+{
+	struct machine m = machine(false);
+	int exits = 0;
+
+	enter_at(&m, guest_out);
+	close(m.vm);
+	for (int i = 0; i < 100; i++)
+		exits += !ioctl(m.vcpu, KVM_RUN, 0) && m.run->exit_reason == KVM_EXIT_IO;
+	expect("a vCPU runs on when its VM's descriptor is closed", exits, 100);
+	munmap(m.code, PAGE);
+	expect("without its memory: EFAULT", request(m.vcpu, KVM_RUN, NULL), -EFAULT);
+	close(m.vcpu);
+	expect("kvm_run stays while it is mapped", m.run->exit_reason, KVM_EXIT_IO);
+	munmap(m.run, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0));
+}
+
+#define PROCESSES 4
+#define ROUNDS	  15
+
+/* Memory for one of them must not be held up, or refused, by another's. */
+static void at_once(void)
+{
+	int status, bad = 0;
+
+	for (int p = 0; p < PROCESSES; p++)
+		if (!fork()) {
+			for (int i = 0; i < ROUNDS; i++) {
+				struct machine m = machine(i & 1);
+
+				for (int s = 1; s < 200; s++)
+					if (slot(&m, s, 0x100000 * s, PAGE, m.code, KVM_MEM_LOG_DIRTY_PAGES))
+						err(1, "slot %d", s);
+				enter_at(&m, guest_out);
+				if (ioctl(m.vcpu, KVM_RUN, 0) || m.run->exit_reason != KVM_EXIT_IO)
+					err(1, "KVM_RUN");
+				end(&m);
+			}
+			_exit(0);
+		}
+	while (wait(&status) > 0)
+		bad += status != 0;
+	expect("several processes' VMs begin and end at once", bad, 0);
+}
+
+/* ---- signals ---- */
+
+static void *send_signal(void *thread)
+{
+	usleep(50000);
+	pthread_kill(*(pthread_t *)thread, SIGUSR1);
+	return NULL;
+}
+
+static long set_mask(const struct machine *m, uint32_t bytes, uint64_t blocked)
+{
+	struct {
+		struct kvm_signal_mask head;
+		uint8_t set[8];
+	} mask = {.head.len = bytes};
+
+	memcpy(mask.set, &blocked, sizeof(blocked));
+	return request(m->vcpu, KVM_SET_SIGNAL_MASK, &mask);
+}
+
+static long run_until_signal(const struct machine *m)
+{
+	pthread_t self = pthread_self(), sender;
+	long result;
+
+	if (pthread_create(&sender, NULL, send_signal, &self))
+		errx(1, "no thread");
+	result = request(m->vcpu, KVM_RUN, NULL);
+	pthread_join(sender, NULL);
+	return result;
+}
+
+/* SIGUSR1 kills a process by default: it is blocked, and taken by sigtimedwait() alone. */
+static void signals(void)
+{
+	struct machine m = machine(true);
+	struct timespec now = {};
+	sigset_t usr1;
+
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+	expect("KVM_SET_SIGNAL_MASK: 4 bytes: EINVAL", set_mask(&m, 4, 0), -EINVAL);
+	expect("KVM_SET_SIGNAL_MASK", set_mask(&m, 8, 0), 0);
+	enter_at(&m, guest_spin);
+	expect("a signal ends the run of a busy guest", run_until_signal(&m), -EINTR);
+	expect("with KVM_EXIT_INTR", m.run->exit_reason, KVM_EXIT_INTR);
+	expect("the signal is still there", sigtimedwait(&usr1, NULL, &now), SIGUSR1);
+	enter_at(&m, guest_halt);
+	expect("a signal ends the run of a halted guest", run_until_signal(&m), -EINTR);
+	expect("and is still there", sigtimedwait(&usr1, NULL, &now), SIGUSR1);
+	expect("a mask that blocks it", set_mask(&m, 8, 1ull << (SIGUSR1 - 1)), 0);
+	enter_at(&m, guest_out);
+	raise(SIGUSR1);
+	expect("KVM_RUN does not see it", request(m.vcpu, KVM_RUN, NULL), 0);
+	expect("without a mask", request(m.vcpu, KVM_SET_SIGNAL_MASK, NULL), 0);
+	expect("the thread's own blocks it", request(m.vcpu, KVM_RUN, NULL), 0);
+	expect("it waits", sigtimedwait(&usr1, NULL, &now), SIGUSR1);
+	pthread_sigmask(SIG_UNBLOCK, &usr1, NULL);
+	end(&m);
+}
+
+/* ---- threads and CPUs ---- */
+
+static volatile bool stop;
+
+/* Moves the thread to each CPU in turn. */
+static void *move_about(void *thread)
+{
+	for (int i = 0; !stop; i++) {
+		cpu_set_t set;
+
+		CPU_ZERO(&set);
+		CPU_SET(i % sysconf(_SC_NPROCESSORS_ONLN), &set);
+		pthread_setaffinity_np(*(pthread_t *)thread, sizeof(set), &set);
+		usleep(1000);
+	}
+	return NULL;
+}
+
+static void migrates(void)
+{
+	struct machine m = machine(false);
+	pthread_t self = pthread_self(), mover;
+	int exits = 0;
+
+	enter_at(&m, guest_out);
+	if (pthread_create(&mover, NULL, move_about, &self))
+		errx(1, "no thread");
+	for (int i = 0; i < 20000; i++)
+		exits += !ioctl(m.vcpu, KVM_RUN, 0) && m.run->exit_reason == KVM_EXIT_IO;
+	stop = true;
+	pthread_join(mover, NULL);
+	expect("a vCPU's thread moves from CPU to CPU", exits, 20000);
+	end(&m);
+}
+
+/* ---- the dirty log ---- */
+
+#define MEMORY 0x1000000ul /* guest-physical, of slot 1 */
+#define PAGES  1030ul	   /* over 4 MiB, not a multiple of 64 */
+
+static uint64_t bitmap[(PAGES + 63) / 64];
+
+/* In a 32-bit program a pointer fills half of its room; what the other half holds means nothing. */
+#define POINTER(p) ((uintptr_t)(p) | (sizeof(void *) == 4 ? 0x5a5a5a5aull << 32 : 0))
+
+static long get_log(const struct machine *m)
+{
+	struct kvm_dirty_log log = {.slot = 1, .padding2 = POINTER(bitmap)};
+	long result = request(m->vm, KVM_GET_DIRTY_LOG, &log), count = 0;
+
+	for (unsigned int i = 0; i < sizeof(bitmap) / 8; i++)
+		count += __builtin_popcountll(bitmap[i]);
+	return result ?: count;
+}
+
+static long clear_log(const struct machine *m, uint32_t id, uint64_t first, uint32_t count, const void *bits)
+{
+	struct kvm_clear_dirty_log log = {.slot = id, .first_page = first, .num_pages = count,
+					  .padding2 = POINTER(bits)};
+
+	return request(m->vm, KVM_CLEAR_DIRTY_LOG, &log);
+}
+
+static long manual(const struct machine *m, uint64_t options)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .args = {options}};
+
+	return request(m->vm, KVM_ENABLE_CAP, &cap);
+}
+
+static void fill(const struct machine *m, uint64_t first, uint64_t pages)
+{
+	struct kvm_regs regs = {.rip = CODE + (guest_fill - guest_spin), .rflags = 2,
+				.rsi = MEMORY + first * PAGE, .rcx = pages};
+
+	if (ioctl(m->vcpu, KVM_SET_REGS, &regs) || ioctl(m->vcpu, KVM_RUN, 0) ||
+	    m->run->exit_reason != KVM_EXIT_IO)
+		err(1, "the guest does not write");
+	m->run->immediate_exit = 1; /* completes the OUT */
+	ioctl(m->vcpu, KVM_RUN, 0);
+	m->run->immediate_exit = 0;
+}
+
+static void dirty_log(void)
+{
+	struct machine m = machine(false);
+	uint8_t *memory = map(PAGES * PAGE + (4ul << 20));
+	uint64_t bits[2] = {1ull << 3 | 1ull << 5, 0}, all[(PAGES + 63) / 64];
+
+	memset(all, 0xff, sizeof(all));
+	memory = (uint8_t *)(((uintptr_t)memory + (2ul << 20)) & ~((2ul << 20) - 1));
+	madvise(memory, 2ul << 20, MADV_HUGEPAGE);
+	memset(memory, 1, PAGES * PAGE);
+	enter_at(&m, guest_out);
+	expect("KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", request(kvm, KVM_CHECK_EXTENSION,
+							      (void *)KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), 3);
+	slot(&m, 1, MEMORY, PAGES * PAGE, memory, 0);
+	expect("not logged: ENOENT", get_log(&m), -ENOENT);
+	expect("nor cleared: ENOENT", clear_log(&m, 1, 0, 64, all), -ENOENT);
+	fill(&m, 0, PAGES);
+	slot(&m, 1, MEMORY, PAGES * PAGE, memory, KVM_MEM_LOG_DIRTY_PAGES);
+	expect("nothing is dirty yet", get_log(&m), 0);
+	fill(&m, 3, 100);
+	expect("what the guest writes is", get_log(&m), 100);
+	expect("looking clears it", get_log(&m), 0);
+	fill(&m, PAGES - 1, 1);
+	expect("the last page", get_log(&m), 1);
+	expect("INITIALLY_SET alone: EINVAL", manual(&m, 2), -EINVAL);
+	expect("another option: EINVAL", manual(&m, 5), -EINVAL);
+	expect("manual", manual(&m, 1), 0);
+	fill(&m, 3, 100);
+	expect("looking", get_log(&m), 100);
+	expect("clears nothing now", get_log(&m), 100);
+	expect("two pages are cleared", clear_log(&m, 1, 0, 64, bits) ?: get_log(&m), 98);
+	fill(&m, 5, 1);
+	expect("and one is written again", get_log(&m), 99);
+	expect("the last 5 pages: EINVAL", clear_log(&m, 1, PAGES - 5, 5, all), -EINVAL);
+	expect("from a multiple of 64", clear_log(&m, 1, 1024, 6, all), 0);
+	expect("63 pages: EINVAL", clear_log(&m, 1, 0, 63, all), -EINVAL);
+	expect("one too many: EINVAL", clear_log(&m, 1, 0, PAGES + 1, all), -EINVAL);
+	expect("no such slot: ENOENT", clear_log(&m, 2, 0, 64, all), -ENOENT);
+	expect("no slot's number: EINVAL", clear_log(&m, 32764, 0, 64, all), -EINVAL);
+	expect("no bitmap: EFAULT", clear_log(&m, 1, 0, PAGES, NULL), -EFAULT);
+	expect("none was cleared meanwhile", get_log(&m), 99);
+	expect("all pages", clear_log(&m, 1, 0, PAGES, all) ?: get_log(&m), 0);
+	expect("all set at first", manual(&m, 3), 0);
+	slot(&m, 1, MEMORY, PAGES * PAGE, memory, 0);
+	slot(&m, 1, MEMORY, PAGES * PAGE, memory, KVM_MEM_LOG_DIRTY_PAGES);
+	expect("all are dirty", get_log(&m), PAGES);
+	expect("but two", clear_log(&m, 1, 0, 64, bits) ?: get_log(&m), PAGES - 2);
+	fill(&m, 0, PAGES);
+	expect("which the guest writes", get_log(&m), PAGES);
+	expect("all are cleared", clear_log(&m, 1, 0, PAGES, all) ?: get_log(&m), 0);
+	fill(&m, 10, 20);
+	expect("and some written", get_log(&m), 20);
+	end(&m);
+}
+
+/* ---- the coalesced ring's zones ---- */
+
+static void zones(void)
+{
+	struct machine m = machine(false);
+	struct kvm_coalesced_mmio_zone zone = {.size = 16};
+	long result = 0;
+	int count = 0;
+
+	for (; !result && count < 5000; count++) {
+		zone.addr = 0x10000000 + count * 16;
+		result = request(m.vm, KVM_REGISTER_COALESCED_MMIO, &zone);
+	}
+	expect("there is an end to zones: ENOSPC", result, -ENOSPC);
+	expect("it is behind 990", count > 990, 1);
+	zone.addr = 0x10000000;
+	expect("one can go", request(m.vm, KVM_UNREGISTER_COALESCED_MMIO, &zone), 0);
+	expect("and come back", request(m.vm, KVM_REGISTER_COALESCED_MMIO, &zone), 0);
+	zone.pio = 2;
+	expect("neither memory nor port: EINVAL", request(m.vm, KVM_REGISTER_COALESCED_MMIO, &zone), -EINVAL);
+	end(&m);
+}
+
+int main(void)
+{
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm < 0)
+		err(1, "/dev/kvm");
+	descriptors();
+	other_process();
+	closed_early();
+	at_once();
+	signals();
+	migrates();
+	dirty_log();
+	zones();
+	printf("DRIVER %s\n", failed ? "failed" : "passed");
+	return failed != 0;
+}
