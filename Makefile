@@ -271,6 +271,9 @@ $(B)/guests/%.bin: tests/guests/%.asm tests/guests/guest.inc
 
 JOBS := $(patsubst tests/guests/jobs/%.asm,$(B)/guests/jobs/%.bin,$(wildcard tests/guests/jobs/*.asm))
 
+# Guests of QEMU's machines: a firmware, a boot sector
+BOOT_GUESTS := $(patsubst tests/guests/boot/%.asm,$(B)/guests/boot/%.bin,$(wildcard tests/guests/boot/*.asm))
+
 $(B)/guests/list.h: $(GUESTS:%=$(B)/guests/%.bin)
 	@printf 'GUEST(%s)\n' $(GUESTS) >$@
 
@@ -302,7 +305,7 @@ MACHINE ?= qemu-svm
 BOCHS       := $(filter bochs%,$(MACHINE))
 ON_TERMINAL := $(if $(BOCHS),,$(shell test -t 0 && echo yes))
 
-.PHONY: setup run test test-quick test-matrix check loc mutate mutate-unit coverage bench help clean
+.PHONY: setup run run-linux test test-quick test-matrix check loc mutate mutate-unit coverage bench help clean
 setup:
 	@scripts/setup --quiet
 
@@ -317,10 +320,15 @@ else
 	scripts/run --machine $(MACHINE) --timeout $(if $(BOCHS),1200,300)
 endif
 
+run-linux: setup
+	@$(MAKE) --no-print-directory -q all 2>/dev/null || echo "building keel.efi, keel.ko and the image"
+	@$(MAKE) --no-print-directory -s all
+	scripts/run-linux --machine $(MACHINE)
+
 TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) $(KVM_CLIENTS:%=$(B)/kvm/%) \
 	$(LINUX_CLIENTS:%=$(B)/kvm/linux/%) $(B)/kvm/linux/driver32 \
 	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c)) \
-	$(B)/system/batch.efi $(B)/guest/truncated $(B)/guest/corrupt
+	$(B)/system/batch.efi $(BOOT_GUESTS) $(B)/guest/truncated $(B)/guest/corrupt
 
 # All that the system cases start
 .PHONY: test-programs
@@ -372,6 +380,7 @@ clean:
 help:
 	@echo "make              keel.efi, keelrun.efi, keel.img in build/"
 	@echo "make run          the main job: Keel, and Debian's Linux in a child (MACHINE=qemu-svm)"
+	@echo "make run-linux    Linux as the management guest, and Debian's QEMU with a guest on its /dev/kvm"
 	@echo "make test         everything; test-quick: the short part; test-matrix: all machines, by hand"
 	@echo "make check loc    the tree's own rules; lines of code"
 	@echo "make bench        instructions per exit"

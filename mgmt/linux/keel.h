@@ -158,3 +158,7 @@ void vm_put(struct keel_vm *vm);
 /* vcpu.c */
 int vcpu_create(struct keel_vm *vm, u32 id);
 void vcpu_free(struct keel_vcpu *vcpu);
+
+/* exits.c */
+/* The vCPU is about to end in Keel: its exits count on. */
+void exits_add(const struct keel_vcpu *vcpu);

@@ -16,6 +16,8 @@ void vm_put(struct keel_vm *vm)
 		return;
 	eventfd_end(vm);
 	memory_end(vm);
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		exits_add(vm->vcpus[i]);
 	vm_take_back(vm);
 	for (u32 i = 0; i < vm->vcpu_count; i++)
 		vcpu_free(vm->vcpus[i]);
