@@ -305,7 +305,7 @@ MACHINE ?= qemu-svm
 BOCHS       := $(filter bochs%,$(MACHINE))
 ON_TERMINAL := $(if $(BOCHS),,$(shell test -t 0 && echo yes))
 
-.PHONY: setup run run-linux test test-quick test-matrix check loc mutate mutate-unit coverage bench help clean
+.PHONY: setup run run-linux test test-quick test-full test-matrix check loc mutate mutate-unit coverage bench help clean
 setup:
 	@scripts/setup --quiet
 
@@ -341,6 +341,11 @@ test: setup
 test-quick: setup
 	@$(MAKE) --no-print-directory -s -j2 test-programs
 	tests/run --quick
+
+# The system cases, with those that are too long for `make test`
+test-full: setup
+	@$(MAKE) --no-print-directory -s -j2 all $(TEST_GUESTS)
+	tests/run --full
 
 # Hours: each system case on each machine
 test-matrix: setup
@@ -381,7 +386,8 @@ help:
 	@echo "make              keel.efi, keelrun.efi, keel.img in build/"
 	@echo "make run          the main job: Keel, and Debian's Linux in a child (MACHINE=qemu-svm)"
 	@echo "make run-linux    Linux as the management guest, and Debian's QEMU with a guest on its /dev/kvm"
-	@echo "make test         everything; test-quick: the short part; test-matrix: all machines, by hand"
+	@echo "make test         everything; test-quick: the short part; test-full: the long cases, too;"
+	@echo "                  test-matrix: each case on each machine, hours"
 	@echo "make check loc    the tree's own rules; lines of code"
 	@echo "make bench        instructions per exit: Keel under UEFI and Linux beside Linux's KVM (5 min)"
 	@echo "make coverage     branch coverage of the unit tests"

@@ -37,15 +37,21 @@ class Linux(typing.NamedTuple):
     more: tuple = ()    # of scripts/mgmt-linux's arguments
 
 
+class Script(typing.NamedTuple):
+    """A program of scripts/ that boots a machine itself, and shows its console."""
+    path: str
+
+
 @dataclasses.dataclass
 class Case:
     name: str
     limit: int                 # seconds
-    what: typing.Union[list, Program, Linux]  # list: scripts/run's arguments
+    what: typing.Union[list, Program, Linux, Script]  # list: scripts/run's arguments
     expect: list = dataclasses.field(default_factory=list)  # regular expressions, in order
     forbid: list = dataclasses.field(default_factory=list)
     status: int = 0            # scripts/run's or scripts/mgmt-linux's
     machines: tuple = ("qemu-svm",)
+    full: tuple = ()           # machines of `make test-full` alone: too long for `make test`
     by_hand: tuple = ()        # machines of `make test-matrix` alone: long, or not settled there
     quick: bool = False        # on qemu-svm also in `make test-quick`
     alone: bool = False        # its program does not come back: no other shares its boot
@@ -80,11 +86,13 @@ class Case:
 def launch(machine, limit, what, work):
     """(exit status, log)"""
     log = work / "log"
-    command = ["--machine", machine, "--timeout", str(limit), "--log", log]
-    if isinstance(what, Linux):
-        command = [ROOT / "scripts/mgmt-linux", *command, "--exec", what.command, *what.more]
+    command = ["--machine", machine, "--timeout", str(limit)]
+    if isinstance(what, Script):
+        command = [ROOT / what.path, *command]
+    elif isinstance(what, Linux):
+        command = [ROOT / "scripts/mgmt-linux", *command, "--log", log, "--exec", what.command, *what.more]
     else:
-        command = [ROOT / "scripts/run", *command, "--quiet", *what]
+        command = [ROOT / "scripts/run", *command, "--log", log, "--quiet", *what]
     p = subprocess.run([str(c) for c in command], cwd=ROOT, stdin=subprocess.DEVNULL,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
                        timeout=limit + 60)
@@ -122,6 +130,7 @@ SMOKE = ("qemu-svm", "bochs-vmx", "bochs-svm", "bochs-vmx:corei7_sandy_bridge_26
          "bochs-vmx:tigerlake")
 BOTH = ("qemu-svm", "bochs-vmx")
 VMX = ("bochs-vmx",)
+QEMU = ("qemu-svm",)
 
 def tour(*kinds):
     """Patterns for the lines that docs/tour.md quotes in blocks of these kinds; ... is anything."""
@@ -142,23 +151,26 @@ SWAP = ("for m in zsmalloc lzo lzo-rle zram; do insmod /lib/modules/$m.ko; done;
 KILLS = ("i=0; while [ $i -lt 30 ]; do memory >/dev/null & usleep $((RANDOM * 40)); kill -9 $!; wait $!; "
          "i=$((i + 1)); done 2>/dev/null; echo killed $i; sleep 1; cat /sys/module/keel/parameters/frames; "
          "rmmod keel && echo unloaded")
+QEMU_LINUX = [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0$"]
 WITH_QEMU = ("--with-qemu", "--memory", "3072")
 OOPS = [r"\bWARNING: |\bBUG: |Call Trace:"] # what Linux says of itself
 
 
 
-def qemu(machine, accelerator, line):
-    """The shell's line that starts Debian's QEMU, unmodified, with Debian's kernel as its guest."""
-    return (f"qemu-system-x86_64 {machine} {accelerator} -cpu host -m 256 -display none -nodefaults"
-            " -no-reboot -serial stdio -kernel /boot/vmlinuz -initrd /boot/initrd"
-            f' -append "console=ttyS0 quiet {line}"; echo "QEMU ended: $?"')
+def qemu(options):
+    """The shell's line that starts Debian's QEMU, unmodified, in the management guest."""
+    return ("qemu-system-x86_64 -accel kvm -cpu host -display none -nodefaults -no-reboot -serial stdio"
+            f' {options}; echo "QEMU ended: $?"')
 
 
-# 16 MiB, which the guest reads from its disk and from a web server here
-VIRTIO = ("dd if=/dev/urandom of=/tmp/file bs=1M count=16 2>/dev/null; cp /tmp/file /tmp/disk; "
-          "echo HOST $(md5sum </tmp/file); httpd -p 127.0.0.1:8080 -h /tmp; " +
-          qemu("-M q35 -drive file=/tmp/disk,format=raw,if=none,id=d -device virtio-blk-pci,drive=d,romfile="
-               " -netdev user,id=n -device virtio-net-pci,netdev=n,romfile=", "-accel kvm", "keel.run=virtio"))
+def qemu_linux(machine, line="keel.test=2,100,100"):
+    """With Debian's kernel as its guest. machine: -M and more; the memory is 256 MiB unless it says."""
+    return qemu(f"-m 256 {machine} -kernel /boot/vmlinuz -initrd /boot/initrd"
+                f' -append "console=ttyS0 quiet {line}"')
+
+
+# It ends a guest of tests/guests/boot: with status 1 (0 written) when the guest is content.
+EXIT = "-device isa-debug-exit,iobase=0xf4,iosize=4"
 CASES = []
 
 MAIN_JOB = [r"keel: launched: 2 CPUs are in guest mode", r"2 vCPUs on 2 CPUs, 512 MiB",
@@ -229,18 +241,45 @@ CASES += [
          [r"KSM merges", r"swap: most of it is out", r"MEMORY passed"], forbid=[r"^FAIL", *OOPS]),
     Case("Linux's /dev/kvm from keel.ko: VMMs killed while their guests run", 180,
          Linux(KILLS), [r"^killed 30$", r"^donated 0 mapped 0$", r"^unloaded"], forbid=OOPS),
-    Case("Debian's QEMU on keel.ko's /dev/kvm: microvm, split irqchip, Linux", 180,
-         Linux(qemu("-M microvm,rtc=on", "-accel kvm", "keel.test=1,100,100"), WITH_QEMU),
-         [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0"], forbid=OOPS),
-    # By hand: guests of a minute hang now and then (docs/architecture.md, "Linux").
-    Case("Debian's QEMU on keel.ko's /dev/kvm: pc, 2 vCPUs, Linux", 180,
-         Linux(qemu("-M pc -smp 2", "-accel kvm", "keel.test=2,100,100"), WITH_QEMU),
-         [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0"], forbid=OOPS,
-         machines=(), by_hand=("qemu-svm",)),
-    Case("Debian's QEMU on keel.ko's /dev/kvm: q35, virtio disk and network", 240,
-         Linux(VIRTIO, WITH_QEMU),
-         [r"^HOST (\w+)[\s\S]*VIRTIO disk \1[\s\S]*VIRTIO net \1[\s\S]*VIRTIO written",
-          r"^QEMU ended: 0"], forbid=OOPS, machines=(), by_hand=("qemu-svm",)),
+    Case("run-linux: Debian's QEMU on keel.ko, q35, BIOS, virtio disk and network, Linux", 240,
+         Script("scripts/run-linux"),
+         [r"keel: launched: 2 CPUs", r"run-linux: the file: (\w+)[\s\S]*SELFTEST passed"
+          r"[\s\S]*VIRTIO net \1[\s\S]*VIRTIO written", r"exits by reason", r"^all +\d{5}",
+          r"^run-linux: QEMU ended with status 0", r"^run-linux: passed"], forbid=OOPS),
+    Case("Debian's QEMU on keel.ko: microvm, a firmware of our own", 120,
+         Linux(qemu(f"-M microvm -m 64 -bios /boot/firmware.bin {EXIT}"), ("--with-qemu", "--memory", "1024")),
+         [r"a guest of Keel's own under KVMKVMKVM", r"^firmware: passed", r"^QEMU ended: 1$"], forbid=OOPS,
+         machines=BOTH),
+    Case("Debian's QEMU on keel.ko: pc, SeaBIOS, a boot sector of our own", 120,
+         Linux(qemu(f"-M pc -m 64 -drive file=/boot/sector.bin,format=raw,if=virtio {EXIT}"), WITH_QEMU),
+         [r"^sector: started", r"^sector: the second one was read", r"^sector: passed", r"^QEMU ended: 1$"],
+         forbid=OOPS),
+    Case("Debian's QEMU on keel.ko: microvm, split irqchip, Linux", 180,
+         Linux(qemu_linux("-M microvm,rtc=on", "keel.test=1,100,100"), WITH_QEMU), QEMU_LINUX, forbid=OOPS),
+    Case("Debian's QEMU on keel.ko: pc, irqchip in the kernel, Linux", 180,
+         Linux(qemu_linux("-M pc,kernel-irqchip=on -smp 2"), WITH_QEMU), QEMU_LINUX, forbid=OOPS),
+    Case("Debian's QEMU on keel.ko: q35, split irqchip, 4 vCPUs on 2 CPUs, Linux", 180,
+         Linux(qemu_linux("-M q35,kernel-irqchip=split -smp 4", "keel.test=4,100,100"), WITH_QEMU),
+         QEMU_LINUX, forbid=OOPS, machines=(), full=QEMU),
+    Case("Debian's QEMU on keel.ko: microvm, irqchip in the kernel, 2 vCPUs, Linux", 180,
+         Linux(qemu_linux("-M microvm,rtc=on,kernel-irqchip=on -smp 2"), WITH_QEMU),
+         QEMU_LINUX, forbid=OOPS, machines=(), full=QEMU),
+    Case("Debian's QEMU on keel.ko: q35, OVMF, Linux", 180,
+         Linux(qemu_linux("-M q35 -bios /usr/share/ovmf/OVMF.fd -smp 2"), WITH_QEMU),
+         QEMU_LINUX, forbid=OOPS, machines=(), full=QEMU),
+    Case("Debian's QEMU on keel.ko: pc, OVMF, split irqchip, Linux", 180,
+         Linux(qemu_linux("-M pc,kernel-irqchip=split -bios /usr/share/ovmf/OVMF.fd", "keel.test=1,100,100"),
+               WITH_QEMU), QEMU_LINUX, forbid=OOPS, machines=(), full=QEMU),
+    # More than the machine has: what the guest does not touch costs nothing.
+    Case("Debian's QEMU on keel.ko: memory above 4 GiB, Linux", 180,
+         Linux("echo 1 >/proc/sys/vm/overcommit_memory; " +
+               qemu_linux("-M pc -m 5120", "keel.test=1,4600,20"), WITH_QEMU),
+         QEMU_LINUX, forbid=OOPS, machines=(), full=QEMU),
+    Case("Debian's QEMU on keel.ko: 2 MiB huge pages (hugetlbfs), Linux", 180,
+         Linux("echo 128 >/proc/sys/vm/nr_hugepages; mkdir /huge; mount -t hugetlbfs none /huge; " +
+               qemu_linux("-M pc -mem-path /huge -mem-prealloc", "keel.test=1,100,20") +
+               "; grep HugePages /proc/meminfo", WITH_QEMU),
+         [*QEMU_LINUX, r"HugePages_Total: +128\nHugePages_Free: +128$"], forbid=OOPS, machines=(), full=QEMU),
     Case("bare-metal guests", 240, efi("kvm/guests.efi"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], machines=BOTH, by_hand=SMOKE[3:],
          quick=True),
