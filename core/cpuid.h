@@ -6,7 +6,13 @@
 
 #define CPUID_KVM_FEATURES 0x40000001u
 
-enum { KVM_FEATURE_CLOCKSOURCE = 0, KVM_FEATURE_CLOCKSOURCE2 = 3 }; /* its EAX, as bit numbers */
+enum { /* its EAX, as bit numbers */
+       KVM_FEATURE_CLOCKSOURCE = 0,
+       KVM_FEATURE_CLOCKSOURCE2 = 3,
+       KVM_FEATURE_ASYNC_PF = 4,
+       KVM_FEATURE_STEAL_TIME = 5,
+       KVM_FEATURE_PV_EOI = 6,
+};
 
 /* Entries of KVM_GET_SUPPORTED_CPUID: fills at most `max`, returns how many there are. */
 u32 cpuid_supported(struct cpuid_entry *out, u32 max);

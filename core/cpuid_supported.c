@@ -38,6 +38,7 @@ enum feature_mask {
 	LEAF_7_ECX_AVX512 = B(1) | B(6) | B(11) | B(12) | B(14),
 	/* 4VNNIW 4FMAPS FSRM VP2INTERSECT MD_CLEAR SERIALIZE IBRS STIBP SSBD */
 	LEAF_7_EDX = B(2) | B(3) | B(4) | B(8) | B(10) | B(14) | B(26) | B(27) | B(31),
+	LEAF_7_EDX_OWN = B(29), /* ARCH_CAPABILITIES */
 	LEAF_7_EDX_AVX512 = B(2) | B(3) | B(8),
 	/* AVX-VNNI BF16 FZRM FSRS FSRC */
 	LEAF_7_1_EAX = B(4) | B(5) | B(10) | B(11) | B(12),
@@ -52,8 +53,8 @@ enum feature_mask {
 	/* CLZERO XSAVEERPTR WBNOINVD IBPB IBRS STIBP STIBP-ALWAYS SSBD SSB-NO */
 	LEAF_E8_EBX = B(0) | B(2) | B(9) | B(12) | B(14) | B(15) | B(17) | B(24) | B(26),
 	LEAF_E21_EAX = B(0) | B(2) | B(6), /* no nested data breakpoints, LFENCE, null selectors */
-	/* kvmclock (both MSR pairs, stable), no I/O delay */
-	LEAF_KVM_EAX = B(0) | B(1) | B(3) | B(24),
+	/* kvmclock (both MSR pairs, stable), no I/O delay, pages not there, steal time, EOI */
+	LEAF_KVM_EAX = B(0) | B(1) | B(3) | B(4) | B(5) | B(6) | B(24),
 	NEEDS_XSAVE_1_ECX = B(12) | B(26) | B(28) | B(29),
 };
 /* clang-format on */
@@ -113,7 +114,7 @@ static void add_extended_features(struct list *list)
 	r.eax = more;
 	r.ebx = (r.ebx & LEAF_7_EBX) | LEAF_7_EBX_OWN;
 	r.ecx &= LEAF_7_ECX;
-	r.edx &= LEAF_7_EDX;
+	r.edx = (r.edx & LEAF_7_EDX) | LEAF_7_EDX_OWN;
 	if (!(xstate_supported() & BIT(2)))
 		r.ebx &= ~B(5);
 	if (!(xstate_supported() & BIT(5))) {

@@ -23,6 +23,25 @@
 #define X2APIC_FIRST	      0x800u
 #define X2APIC_LAST	      0x8ffu
 #define SPEC_CTRL_BITS	      (BIT(0) | BIT(1) | BIT(2)) /* IBRS, STIBP, SSBD */
+#define VENDOR_AMD_EBX	      0x68747541u		 /* "Auth"enticAMD, of CPUID leaf 0 */
+
+/* IA32_ARCH_CAPABILITIES: those that need nothing of a hypervisor. */
+enum arch_capability {
+	RDCL_NO = BIT(0),
+	IBRS_ALL = BIT(1),
+	RSBA = BIT(2),
+	SKIP_L1DFL_VMENTRY = BIT(3),
+	SSB_NO = BIT(4),
+	MDS_NO = BIT(5),
+	PSCHANGE_MC_NO = BIT(6),
+	TAA_NO = BIT(8),
+	SBDR_SSDP_NO = BIT(13),
+	FBSDP_NO = BIT(14),
+	PSDP_NO = BIT(15),
+	ARCH_CAPABILITIES_CARRIED = RDCL_NO | IBRS_ALL | RSBA | SKIP_L1DFL_VMENTRY | SSB_NO |
+				    MDS_NO | PSCHANGE_MC_NO | TAA_NO | SBDR_SSDP_NO | FBSDP_NO |
+				    PSDP_NO,
+};
 
 enum msr_kind {
 	KIND_REG,     /* arg: enum virt_reg */
@@ -54,6 +73,9 @@ enum msr_need {
 	NEED_XSAVES,
 	NEED_TSC_AUX, /* RDTSCP or RDPID */
 	NEED_OSVW,
+	NEED_ASYNC_PF, /* and the next two: what KVM_CAP_ENFORCE_PV_FEATURE_CPUID is about */
+	NEED_STEAL_TIME,
+	NEED_PV_EOI,
 };
 
 struct msr_rule {
@@ -121,6 +143,13 @@ static const struct msr_rule rules[] = {
 	{RANGE(MSR_MC0_CTL, MSR_MC0_CTL + 4 * MCE_BANKS - 1), .kind = KIND_SPECIAL},
 	{ONE(MSR_TSC_DEADLINE), FIELD(tsc_deadline), .flags = LISTED},
 	{ONE(MSR_XSS), .kind = KIND_ZERO, .need = NEED_XSAVES}, /* no supervisor states */
+	/* No page is ever reported as not there, and no EOI saved: both are the host's choice. */
+	{ONE(MSR_KVM_ASYNC_PF_EN), FIELD(async_pf), .flags = LISTED, .bits = ~0x30ull,
+	 .need = NEED_ASYNC_PF},
+	{ONE(MSR_KVM_STEAL_TIME), FIELD(steal_time), .flags = LISTED, .bits = ~0x3eull,
+	 .need = NEED_STEAL_TIME},
+	{ONE(MSR_KVM_PV_EOI_EN), FIELD(pv_eoi), .flags = LISTED, .bits = ~2ull,
+	 .need = NEED_PV_EOI},
 	{ONE(MSR_EFER), .kind = KIND_SPECIAL, .flags = LISTED},
 	{ONE(MSR_STAR), REG(VREG_STAR), .flags = LISTED | PASS},
 	{ONE(MSR_LSTAR), REG(VREG_LSTAR), .flags = LISTED | PASS | CANONICAL},
@@ -278,6 +307,12 @@ static bool exists(struct vcpu *vcpu, const struct msr_rule *rule)
 		return cpuid_has(vcpu, 0x80000001, 0, 3, 27) || cpuid_has(vcpu, 7, 0, 2, 22);
 	case NEED_OSVW:
 		return cpuid_has(vcpu, 0x80000001, 0, 2, 9);
+	case NEED_ASYNC_PF:
+		return cpuid_allows(vcpu, KVM_FEATURE_ASYNC_PF);
+	case NEED_STEAL_TIME:
+		return cpuid_allows(vcpu, KVM_FEATURE_STEAL_TIME);
+	case NEED_PV_EOI:
+		return cpuid_allows(vcpu, KVM_FEATURE_PV_EOI);
 	default:
 		return true;
 	}
@@ -726,6 +761,19 @@ u32 msr_feature_list(u32 *out, u32 max)
 	return list(FEATURE, out, max);
 }
 
+/*
+ * What the processor is not affected by. Those of Intel's that the list knows say so themselves
+ * (SDM vol. 4, "IA32_ARCH_CAPABILITIES"); AMD's have never had these faults.
+ */
+static u64 arch_capabilities(void)
+{
+	u64 value;
+
+	if (cpuid(0, 0).ebx == VENDOR_AMD_EBX)
+		return RDCL_NO | SKIP_L1DFL_VMENTRY | MDS_NO | PSCHANGE_MC_NO;
+	return rdmsr_safe(MSR_ARCH_CAPABILITIES, &value) ? 0 : value & ARCH_CAPABILITIES_CARRIED;
+}
+
 int msr_feature_get(u32 index, u64 *value)
 {
 	const struct msr_rule *rule = find_rule(index);
@@ -733,6 +781,8 @@ int msr_feature_get(u32 index, u64 *value)
 	if (!rule || !(rule->flags & FEATURE) || !on_processor(rule))
 		return -EINVAL;
 	*value = rule->kind == KIND_IGNORED ? rule->arg : 0;
+	if (index == MSR_ARCH_CAPABILITIES)
+		*value = arch_capabilities();
 	if (index == MSR_BIOS_SIGN_ID && rdmsr_safe(MSR_BIOS_SIGN_ID, value))
 		*value = 0;
 	return 0;
@@ -757,6 +807,7 @@ void msr_reset(struct vcpu *vcpu)
 		.mcg_cap = MCE_BANKS,
 		.smbase = 0x30000,
 		.perf_status = 1000ull | 4ull << 40,
+		.arch_capabilities = arch_capabilities(),
 	};
 }
 

@@ -89,6 +89,7 @@ struct vcpu_msrs {
 	u64 tsc_adjust, tsc_aux, xss, spec_ctrl, arch_capabilities, ucode_rev;
 	u64 bios_sign, smbase, platform_info, misc_features, power_ctl, tsc_deadline;
 	u64 hwcr, perf_status;
+	u64 async_pf, steal_time, pv_eoi;
 	u64 feature_control, pred_cmd;
 	u64 perf_global; /* the management guest's, while a child runs */
 };
@@ -171,8 +172,9 @@ struct vcpu {
 	bool enforce_cpuid; /* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
 
 	struct vcpu_msrs msr;
-	struct lapic *lapic; /* devices/: NULL without an in-kernel APIC */
-	void *clock;	     /* devices/kvmclock */
+	struct lapic *lapic;   /* devices/: NULL without an in-kernel APIC */
+	void *clock;	       /* devices/kvmclock */
+	u64 delay, delay_told; /* devices/steal: ns; what the guest knows of them */
 
 	struct emulation emulation; /* core/emulate.h: an instruction that waits for the VMM */
 	struct vcpu_exit exit;	    /* core/exits.h: what the VMM is told */

@@ -9,6 +9,7 @@
 #include "arch-x86/msr.h"
 #include "core/cpuid.h"
 #include "core/vm.h"
+#include "devices/steal.h"
 #include "devices/time.h"
 #include "mm/phys.h"
 
@@ -185,7 +186,7 @@ bool kvmclock_update(struct vcpu *vcpu)
 	if (done && own->system_time_msr & ENABLED)
 		done = write_time_page(c, vcpu);
 	spin_unlock(&c->lock);
-	return done;
+	return done && steal_update(vcpu);
 }
 
 static bool allowed(const struct bus_device *d, const struct vcpu *vcpu)

@@ -15,8 +15,8 @@ int kvmclock_vm_init(struct vm *vm);
 /* After vcpu_create: gives the vCPU its part of the VM's clock. 0. */
 int kvmclock_vcpu_init(struct vcpu *vcpu);
 /*
- * Writes this vCPU's page, and the wall clock that it asked for (REQUEST_CLOCK). False: exit.memory
- * says which page is to be mapped first; then again.
+ * Writes this vCPU's page, its steal time, and the wall clock that it asked for (REQUEST_CLOCK).
+ * False: exit.memory says which page is to be mapped first; then again.
  */
 bool kvmclock_update(struct vcpu *vcpu);
 

@@ -100,6 +100,7 @@ enum keel_reply {
 
 enum keel_run_flags {
 	KEEL_RUN_IMMEDIATE = 1, /* a signal is pending: complete I/O, then KEEL_EINTR */
+	KEEL_RUN_DELAYED = 2,	/* RCX: ns that the caller's thread has waited for a CPU by now */
 };
 
 enum keel_outcome {		      /* of KEEL_RUN */

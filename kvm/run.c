@@ -11,6 +11,7 @@
 #include "arch-x86/regs.h"
 #include "devices/irqchip.h"
 #include "devices/lapic.h"
+#include "devices/steal.h"
 #include "kvm/hypercall.h"
 #include "kvm/regs.h"
 #include "lib/string.h"
@@ -316,6 +317,8 @@ static noinline s64 before_special(struct vcpu *vcpu, struct cpu *cpu, struct kv
 	s64 result;
 
 	vcpu->special = true;
+	if (flags & KEEL_RUN_DELAYED)
+		steal_delay(vcpu, cpu->management->v.gpr[GPR_RCX]);
 	if (vcpu->mp_state == MP_UNINITIALIZED)
 		result = wait_for_init(vcpu, run, flags, immediate);
 	else
@@ -369,12 +372,14 @@ void run_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 	bool shown;
 
 	gpr[GPR_RDX] = 0;
-	gpr[GPR_RCX] = 0;
 	gpr[GPR_R8] = 0;
-	if (unlikely(!vcpu_take(vcpu)))
+	if (unlikely(!vcpu_take(vcpu))) {
+		gpr[GPR_RCX] = 0;
 		goto out;
+	}
 	run = phys_ptr(vcpu->kvm_run_hpa);
 	result = run_once(vcpu, cpu, run, timer, flags);
+	gpr[GPR_RCX] = 0;
 	/* The other outcomes go back to the VMM only by way of a further KEEL_RUN. */
 	shown = result != KEEL_INTERRUPTED && result != KEEL_HALTED && result != KEEL_ARM;
 	if (shown)

@@ -34,6 +34,7 @@ struct keel_vcpu {
 	wait_queue_head_t wait;
 	bool woken;	      /* Keel has work for it */
 	struct hrtimer timer; /* the guest's deadline while it runs */
+	u64 delay;	      /* ns that its thread waited for a CPU, as Keel knows it */
 	u64 armed;	      /* the TSC at which the timer fires; ~0: it is not set */
 	sigset_t sigset;      /* KVM_SET_SIGNAL_MASK */
 	bool sigset_active;

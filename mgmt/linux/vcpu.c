@@ -82,12 +82,18 @@ static void other_work(struct keel_vcpu *vcpu)
 static struct keel_result enter(struct keel_vcpu *vcpu)
 {
 	struct keel_result r = {.value = KEEL_INTERRUPTED};
+	u64 delay, flags;
 
 	WRITE_ONCE(vcpu->woken, false);
 	local_irq_disable();
-	if (signal_pending(current) || !xfer_to_guest_mode_work_pending())
-		r = hypercall(vcpu->handle, KEEL_RUN, READ_ONCE(vcpu->armed), 0,
-			      signal_pending(current) ? KEEL_RUN_IMMEDIATE : 0);
+	delay = current->sched_info.run_delay;
+	flags = delay != vcpu->delay ? KEEL_RUN_DELAYED : 0;
+	if (signal_pending(current))
+		flags |= KEEL_RUN_IMMEDIATE;
+	if (flags & KEEL_RUN_IMMEDIATE || !xfer_to_guest_mode_work_pending()) {
+		vcpu->delay = delay;
+		r = hypercall(vcpu->handle, KEEL_RUN, READ_ONCE(vcpu->armed), delay, flags);
+	}
 	local_irq_enable();
 	if (r.reply & KEEL_REPLY_WAKE)
 		vm_take_wakes(vcpu->vm);

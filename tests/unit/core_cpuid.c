@@ -87,7 +87,7 @@ static void supported_has_the_paravirtual_leaves(void **state)
 
 	assert_memory_equal(&e->ebx, "KVMKVMKVM\0\0\0", 12);
 	assert_int_equal(e->eax, 0x40000001);
-	assert_int_equal(offered(list, count, 0x40000001, 0)->eax, 0x0100000b);
+	assert_int_equal(offered(list, count, 0x40000001, 0)->eax, 0x0100007b);
 }
 
 static void supported_counts_beyond_the_room(void **state)

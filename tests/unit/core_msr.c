@@ -133,7 +133,7 @@ static void what_vmms_always_write_is_taken(void **state)
 	assert_int_equal(msr_host_set(vcpu, MSR_MISC_ENABLE, 1), 0);
 	assert_int_equal(msr_host_set(vcpu, MSR_KVM_SYSTEM_TIME, 0), 0);
 	assert_int_equal(msr_host_set(vcpu, MSR_KVM_SYSTEM_TIME, 1), -ENOENT);
-	assert_int_equal(msr_host_set(vcpu, MSR_KVM_STEAL_TIME, 0), -ENOENT);
+	assert_int_equal(msr_host_set(vcpu, MSR_KVM_POLL_CONTROL, 0), -ENOENT);
 	assert_int_equal(msr_host_set(vcpu, MSR_APIC_BASE, 0xfee00900), 0);
 }
 
@@ -491,6 +491,59 @@ static void devices_come_first(void **state)
 	assert_none(0x900);
 }
 
+/* Stored, each with its reserved bits; not a guest's whose CPUID lacks the feature, if asked for.
+ */
+static void paravirtual_msrs(void **state)
+{
+	static const struct {
+		u32 index, feature;
+		u64 good, bad;
+	} all[] = {{MSR_KVM_ASYNC_PF_EN, KVM_FEATURE_ASYNC_PF, 0x1009, 0x1011},
+		   {MSR_KVM_STEAL_TIME, KVM_FEATURE_STEAL_TIME, 0x1041, 0x1021},
+		   {MSR_KVM_PV_EOI_EN, KVM_FEATURE_PV_EOI, 0x1005, 0x1003}};
+
+	for (u32 i = 0; i < ARRAY_SIZE(all); i++) {
+		assert_true(in_list(msr_list, all[i].index));
+		assert_reads(all[i].index, 0);
+		assert_gp(all[i].index, all[i].bad);
+		assert_writes(all[i].index, all[i].good);
+		assert_reads(all[i].index, all[i].good);
+		vcpu->enforce_cpuid = true;
+		assert_gp(all[i].index, all[i].good);
+		assert_gp_read(all[i].index);
+		vcpu->paravirtual = 1u << all[i].feature;
+		assert_writes(all[i].index, all[i].good);
+		vcpu->paravirtual = 0;
+		vcpu->enforce_cpuid = false;
+	}
+}
+
+static struct cpuid_regs processor;
+
+static struct cpuid_regs its_vendor(u32 leaf, u32 subleaf)
+{
+	return processor;
+}
+
+/* What the processor says; of AMD's, which say nothing, what is true of all. */
+static void arch_capabilities_follow_the_processor(void **state)
+{
+	u64 value;
+
+	fake_cpuid = its_vendor;
+	processor.ebx = 0x756e6547; /* "Genu"ineIntel */
+	fake_msr_set(MSR_ARCH_CAPABILITIES, ~0ull);
+	assert_int_equal(msr_feature_get(MSR_ARCH_CAPABILITIES, &value), 0);
+	assert_int_equal(value, 0xe17f);
+	fake_msr_faults(MSR_ARCH_CAPABILITIES, true);
+	assert_int_equal(msr_feature_get(MSR_ARCH_CAPABILITIES, &value), 0);
+	assert_int_equal(value, 0);
+	processor.ebx = 0x68747541; /* "Auth"enticAMD */
+	assert_int_equal(msr_feature_get(MSR_ARCH_CAPABILITIES, &value), 0);
+	assert_int_equal(value, 0x69);
+	fake_cpuid = NULL;
+}
+
 static void feature_msrs(void **state)
 {
 	u32 list[8], count = msr_feature_list(list, ARRAY_SIZE(list));
@@ -668,6 +721,8 @@ int main(void)
 		cmocka_unit_test_setup(tscs_at_a_rate_of_their_own, setup),
 		cmocka_unit_test_setup(small_ones, setup),
 		cmocka_unit_test_setup(devices_come_first, setup),
+		cmocka_unit_test_setup(paravirtual_msrs, setup),
+		cmocka_unit_test_setup(arch_capabilities_follow_the_processor, setup),
 		cmocka_unit_test_setup(feature_msrs, setup),
 		cmocka_unit_test_setup(some_are_not_in_every_guest, setup),
 		cmocka_unit_test_setup(intels_way_to_start, setup),

@@ -2,6 +2,8 @@
 /* kvmclock: what stands in the guest's page, whatever address the guest gives, and SET_CLOCK. */
 #include "tests/unit/devices_machine.h"
 
+#include "devices/steal.h"
+
 #define SLOT_SIZE 0x10000ull
 #define SLOT_AT	  (FAKE_GUEST + (8ull << 20))
 
@@ -48,6 +50,12 @@ static void update(u32 cpu)
 	assert_true(vcpus[cpu].request & REQUEST_CLOCK);
 	vcpus[cpu].request = 0;
 	vm.clock_update(&vcpus[cpu]);
+}
+
+static void update_again(u32 cpu)
+{
+	vcpus[cpu].request = REQUEST_CLOCK;
+	update(cpu);
 }
 
 static void enable(u32 cpu, u64 gpa)
@@ -294,6 +302,40 @@ static void test_read_only_page_stays(void **state)
 	assert_int_equal(fake_ram[SLOT_AT + (1 << 20)], 0);
 }
 
+static void test_steal_time(void **state)
+{
+	u64 *steal = (u64 *)ram(0x1040);
+	u32 *version = (u32 *)ram(0x1048);
+
+	start(KHZ);
+	memset(ram(0x1000), 0, 0x100);
+	/* What was before the guest asked is not its loss. */
+	steal_delay(&vcpus[0], 500);
+	vcpus[0].msr.steal_time = 0x1040 | 1;
+	vcpus[0].request = 0;
+	steal_delay(&vcpus[0], 800);
+	update(0);
+	assert_int_equal(*steal, 300);
+	assert_int_equal(*version, 2);
+	update_again(0);
+	assert_int_equal(*steal, 300);
+	steal_delay(&vcpus[0], 900);
+	update(0);
+	assert_int_equal(*steal, 400);
+	assert_int_equal(*version, 6);
+	/* Another page, where something stands already (a VM that was restored). */
+	*(u64 *)ram(0x2000) = 1000;
+	vcpus[0].msr.steal_time = 0x2000 | 1;
+	steal_delay(&vcpus[0], 950);
+	update(0);
+	assert_int_equal(*(u64 *)ram(0x2000), 1050);
+	assert_int_equal(*steal, 400);
+	/* Outside of memory: dropped. */
+	vcpus[0].msr.steal_time = SLOT_SIZE | 1;
+	steal_delay(&vcpus[0], 999);
+	update(0);
+}
+
 static void test_set_clock(void **state)
 {
 	struct kvm_clock_data d = {.clock = 123456789000};
@@ -398,6 +440,7 @@ int main(void)
 		cmocka_unit_test(test_read_only_page_stays),
 		cmocka_unit_test(test_set_clock),
 		cmocka_unit_test(test_set_clock_realtime),
+		cmocka_unit_test(test_steal_time),
 		cmocka_unit_test(test_set_clock_flags),
 		cmocka_unit_test(test_realtime),
 		cmocka_unit_test(test_guest_stopped),

@@ -541,6 +541,18 @@ static void test_mmio_in_fragments(void **state)
 	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0x44332211);
 }
 
+/* How long the VMM's thread waited goes to the guest's page, from when the guest asked for it. */
+static void test_delay_is_steal_time(void **state)
+{
+	vcpu->msr.steal_time = 0x2001;
+	push((struct vm_exit){.reason = EXIT_INTR});
+	assert_int_equal(call(handle, KEEL_RUN, ~0ull, 700, 0), KEEL_INTERRUPTED);
+	assert_int_equal(vcpu->delay, 0);
+	push((struct vm_exit){.reason = EXIT_INTR});
+	assert_int_equal(call(handle, KEEL_RUN, ~0ull, 700, KEEL_RUN_DELAYED), KEEL_INTERRUPTED);
+	assert_int_equal(vcpu->delay, 700);
+}
+
 static void test_halted_with_irqchip(void **state)
 {
 	push_hlt();
@@ -760,6 +772,7 @@ int main(void)
 		cmocka_unit_test_setup(test_mmio_write, start),
 		cmocka_unit_test_setup(test_mmio_in_fragments, start),
 		cmocka_unit_test_setup(test_scribbled_by_another_cpu, start),
+		cmocka_unit_test_setup(test_delay_is_steal_time, start_irqchip),
 		cmocka_unit_test_setup(test_halted_with_irqchip, start_irqchip),
 		cmocka_unit_test_setup(test_ap_waits_for_sipi, start_ap),
 		cmocka_unit_test_setup(test_interrupted_by_the_host, start),
