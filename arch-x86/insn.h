@@ -81,9 +81,10 @@ void vmsave(hpa_t vmcb);
 void invlpga(u64 address, u32 asid);
 int vmxon(hpa_t region);
 void vmxoff(void);
-void vmclear(hpa_t vmcs);
-void vmptrld(hpa_t vmcs);
+void vmclear(const hpa_t *vmcs);
+void vmptrld(const hpa_t *vmcs);
 u64 vmread(u32 field);
+u64 vmread_next(u32 field);
 void vmwrite(u32 field, u64 value);
 void invept(u64 type, u64 eptp);
 void invvpid(u64 type, u16 vpid);
@@ -118,12 +119,13 @@ static inline struct cpuid_regs cpuid(u32 leaf, u32 subleaf)
 	return r;
 }
 
+/* RDMSR, RDTSC and XGETBV clear the upper halves of RAX and RDX. SDM vol. 2, the same. */
 static inline u64 rdmsr(u32 index)
 {
-	u32 low, high;
+	u64 low, high;
 
 	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(index));
-	return low | (u64)high << 32;
+	return low | high << 32;
 }
 
 static inline void wrmsr(u32 index, u64 value)
@@ -153,10 +155,10 @@ PORT_FUNCTIONS(32, "l")
 
 static inline u64 rdtsc(void)
 {
-	u32 low, high;
+	u64 low, high;
 
 	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-	return low | (u64)high << 32;
+	return low | high << 32;
 }
 
 /* read_cr0() ... write_dr7(): MOV to and from a control or debug register. */
@@ -187,10 +189,10 @@ REGISTER_FUNCTIONS(dr7)
 
 static inline u64 xgetbv(u32 index)
 {
-	u32 low, high;
+	u64 low, high;
 
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(index));
-	return low | (u64)high << 32;
+	return low | high << 32;
 }
 
 static inline void xsetbv(u32 index, u64 value)
@@ -303,14 +305,14 @@ static inline void vmxoff(void)
  */
 #define VMX_OR_PANIC(text) text "\n\tjna vmx_insn_failed"
 
-static inline void vmclear(hpa_t vmcs)
+static inline void vmclear(const hpa_t *vmcs)
 {
-	__asm__ volatile(VMX_OR_PANIC("vmclear %0") : : "m"(vmcs) : "cc", "memory");
+	__asm__ volatile(VMX_OR_PANIC("vmclear %0") : : "m"(*vmcs) : "cc", "memory");
 }
 
-static inline void vmptrld(hpa_t vmcs)
+static inline void vmptrld(const hpa_t *vmcs)
 {
-	__asm__ volatile(VMX_OR_PANIC("vmptrld %0") : : "m"(vmcs) : "cc", "memory");
+	__asm__ volatile(VMX_OR_PANIC("vmptrld %0") : : "m"(*vmcs) : "cc", "memory");
 }
 
 static inline u64 vmread(u32 field)
@@ -318,6 +320,18 @@ static inline u64 vmread(u32 field)
 	u64 value;
 
 	__asm__ volatile(VMX_OR_PANIC("vmread %1, %0") : "=r"(value) : "r"((u64)field) : "cc");
+	return value;
+}
+
+/*
+ * Behind a vmread() of the same VMCS: of a field that every processor has it cannot fail, and has
+ * no branch of its own.
+ */
+static inline u64 vmread_next(u32 field)
+{
+	u64 value;
+
+	__asm__ volatile("vmread %1, %0" : "=r"(value) : "r"((u64)field) : "cc");
 	return value;
 }
 

@@ -276,7 +276,7 @@ struct virt_vcpu {
 	 * dirty flag. core/ hands them to mm/'s dirty log after each run and sets the count to 0.
 	 */
 	const u64 *written;
-	u32 written_count;
+	u16 written_count;
 	struct virt_vm *vm;
 	u64 features; /* its VM's, which do not change any more */
 	void *hw;     /* VMCB or VMCS */
@@ -305,7 +305,7 @@ struct virt_vcpu {
 			/* Backend: NMI masking where hardware does not virtualise it, ... */
 			u8 nmi_state;
 			bool nmi_window, intr_window, stepping;
-			bool once; /* ... and what the VMCB says for the next entry alone */
+			bool once; /* ... and what the next entry alone leaves to settle */
 		};
 	};
 	u8 soft_len; /* of the INT n being injected */
@@ -365,6 +365,12 @@ struct virt_ops {
 	 * CPU_ROOT_NMI: it must be injected (VMX). Else it stays pending (SVM).
 	 */
 	bool nmi_taken;
+	/*
+	 * A guest's write of STAR, LSTAR, CSTAR or SFMASK must exit and come by set(): the backend
+	 * does not read them back (VMX; VMSAVE does).
+	 */
+	bool syscall_msrs_told;
+	bool xsetbv_exits; /* always: XCR0 is what core/ has written */
 	/*
 	 * Can this CPU run Keel? NULL, or a sentence that names what is missing and what to do.
 	 * Safe on firmware's page tables.

@@ -33,7 +33,7 @@ static inline const struct cpuid_entry *cpuid_known(struct vcpu *vcpu, u32 funct
 {
 	const struct cpuid_hot *hot = cpuid_slot(vcpu, function, index);
 
-	return hot->function == function && hot->index == index ? hot->answer : NULL;
+	return likely(hot->function == function && hot->index == index) ? hot->answer : NULL;
 }
 
 /* What CPUID answers: EAX, EBX, ECX, EDX; out-of-range leaves and dynamic bits included. */

@@ -11,6 +11,7 @@
 #include "core/event.h"
 #include "core/run.h"
 #include "core/stats.h"
+#include "core/xstate.h"
 #include "mm/frames.h"
 #include "mm/phys.h"
 
@@ -202,6 +203,7 @@ int mgmt_cpu_launch(struct cpu *cpu, const struct boot_cpu_state *state)
 	vcpu->cpu = cpu;
 	cpu->management = vcpu;
 	mgmt_apic_cpu_init(cpu);
+	xstate_launch(vcpu);
 	if (rdmsr_safe(MSR_TSC_AUX, &vcpu->msr.tsc_aux))
 		vcpu->msr.tsc_aux = 0;
 	return 0;
@@ -350,10 +352,12 @@ static void run_xsetbv(struct vcpu *vcpu, const struct vm_exit *e)
 	const u64 *gpr = vcpu->v.gpr;
 	u64 value = (u32)gpr[GPR_RAX] | gpr[GPR_RDX] << 32;
 
-	if (virt->get(&vcpu->v, VREG_CPL) || xsetbv_safe(gpr[GPR_RCX], value))
+	if (virt->get(&vcpu->v, VREG_CPL) || xsetbv_safe(gpr[GPR_RCX], value)) {
 		vcpu_inject_gp(vcpu, 0);
-	else
-		skip(vcpu, e);
+		return;
+	}
+	vcpu->xcr0 = xgetbv(0);
+	skip(vcpu, e);
 }
 
 /* In protected mode, at CPL 0. */

@@ -6,6 +6,7 @@
 #include "arch-x86/mtrr.h"
 #include "arch-x86/regs.h"
 #include "core/mgmt.h"
+#include "core/xstate.h"
 
 #define MSR_AVIC_DOORBELL 0xc001011bu
 #define SYSCFG_ENCRYPT	  BIT(23) /* memory encryption */
@@ -14,7 +15,18 @@
 #define FEATURE_CONTROL_LOCK BIT(0)
 #define FEATURE_CONTROL_LMCE BIT(20) /* machine checks to one CPU alone */
 
-enum policy { HIDDEN, EFER, FEATURE_CONTROL, APIC_BASE, ICR, SYSCFG, MTRR, TSC_AUX };
+enum policy {
+	HIDDEN,
+	EFER,
+	FEATURE_CONTROL,
+	APIC_BASE,
+	ICR,
+	SYSCFG,
+	MTRR,
+	TSC_AUX,
+	SYSCALL,
+	SWITCHED
+};
 
 /* Both vendors' in one list: an MSR that the processor does not have is #GP in either way. */
 static const struct {
@@ -27,6 +39,11 @@ static const struct {
 	{MSR_APIC_BASE, MSR_APIC_BASE, false, true, APIC_BASE},
 	{MSR_X2APIC_ICR, MSR_X2APIC_ICR, false, true, ICR},
 	{MSR_TSC_AUX, MSR_TSC_AUX, false, true, TSC_AUX},
+	{MSR_STAR, MSR_SFMASK, false, true, SYSCALL},
+	{MSR_XSS, MSR_XSS, false, true, SWITCHED},
+	{MSR_SPEC_CTRL, MSR_SPEC_CTRL, false, true, SWITCHED},
+	{MSR_PERF_GLOBAL_CTRL, MSR_PERF_GLOBAL_CTRL, false, true, SWITCHED},
+	{MSR_PERF_CNT_GLOBAL_CTL, MSR_PERF_CNT_GLOBAL_CTL, false, true, SWITCHED},
 	{MSR_SYSCFG, MSR_SYSCFG, false, true, SYSCFG},
 	{MSR_SMM_MONITOR_CTL, MSR_SMM_MONITOR_CTL, true, true, HIDDEN},
 	{MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 2 * MTRR_VARIABLE_MAX - 1, false, true, MTRR},
@@ -47,6 +64,8 @@ void mgmt_msr_init(struct vm *vm)
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
 		if (rules[i].policy == MTRR && !virt->ept)
 			continue; /* NPT leaves memory types to the processor */
+		if (rules[i].policy == SYSCALL && !virt->syscall_msrs_told)
+			continue;
 		for (u32 index = rules[i].first; index <= rules[i].last; index++)
 			virt->intercept_msr(&vm->virt, index, rules[i].read, rules[i].write);
 	}
@@ -156,6 +175,31 @@ static int write_mtrr(u32 index, u64 value)
 	return 0;
 }
 
+static int write_syscall(struct vcpu *vcpu, u32 index, u64 value)
+{
+	if (wrmsr_safe(index, value))
+		return -EINVAL;
+	virt->set(&vcpu->v, VREG_STAR + (index - MSR_STAR), value);
+	return 0;
+}
+
+/*
+ * They need no switch while they are 0 in both worlds. From the first other value on they are
+ * switched, and their writes do not exit any more: some kernels write them at every entry.
+ */
+static int write_switched(u32 index, u64 value)
+{
+	if (wrmsr_safe(index, value))
+		return -EINVAL;
+	if (!value)
+		return 0;
+	xstate_switch_msrs();
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+		if (rules[i].policy == SWITCHED)
+			virt->intercept_msr(&mgmt_vm()->virt, rules[i].first, false, false);
+	return 0;
+}
+
 int mgmt_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
 {
 	switch (find_policy(index)) {
@@ -177,6 +221,10 @@ int mgmt_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
 			return -EINVAL;
 		vcpu->msr.tsc_aux = value;
 		return 0;
+	case SYSCALL:
+		return write_syscall(vcpu, index, value);
+	case SWITCHED:
+		return write_switched(index, value);
 	default:
 		return wrmsr_safe(index, value) ? -EINVAL : 0;
 	}

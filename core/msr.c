@@ -12,6 +12,7 @@
 #include "core/cpuid.h"
 #include "core/mce.h"
 #include "core/vm.h"
+#include "core/xstate.h"
 
 #define MCG_CTL_P	      BIT(8)
 #define MTRR_COUNT	      8
@@ -154,7 +155,7 @@ static const struct msr_rule rules[] = {
 	{ONE(MSR_STAR), REG(VREG_STAR), .flags = LISTED | PASS},
 	{ONE(MSR_LSTAR), REG(VREG_LSTAR), .flags = LISTED | PASS | CANONICAL},
 	{ONE(MSR_CSTAR), REG(VREG_CSTAR), .flags = LISTED | PASS | CANONICAL},
-	{ONE(MSR_SFMASK), REG(VREG_SFMASK), .flags = LISTED | PASS},
+	{ONE(MSR_SFMASK), REG(VREG_SFMASK), .flags = LISTED | PASS, .bits = 0xffffffff},
 	{RANGE(MSR_FS_BASE, MSR_GS_BASE), .kind = KIND_SPECIAL, .flags = PASS | CANONICAL},
 	{ONE(MSR_KERNEL_GS_BASE), REG(VREG_KERNEL_GS_BASE), .flags = LISTED | PASS | CANONICAL},
 	{ONE(MSR_TSC_AUX), .kind = KIND_SPECIAL, .flags = LISTED, .need = NEED_TSC_AUX},
@@ -457,6 +458,8 @@ static int write_spec_ctrl(struct vcpu *vcpu, bool by_host, u64 value)
 		if (!vcpu->v.loaded)
 			wrmsr(MSR_SPEC_CTRL, old);
 	}
+	if (value)
+		xstate_switch_msrs();
 	vcpu->msr.spec_ctrl = value;
 	return 0;
 }
@@ -817,7 +820,11 @@ void msr_pass_through(struct vm *vm)
 
 	for (u32 i = 0; i < ARRAY_SIZE(rules); i++)
 		for (u32 index = rules[i].first; rules[i].flags & PASS && index <= rules[i].last;
-		     index++)
+		     index++) {
+			bool told =
+				virt->syscall_msrs_told && index >= MSR_STAR && index <= MSR_SFMASK;
+
 			virt->intercept_msr(&vm->virt, index, !msr_allowed(filter, index, MSR_READ),
-					    !msr_allowed(filter, index, MSR_WRITE));
+					    told || !msr_allowed(filter, index, MSR_WRITE));
+		}
 }

@@ -126,29 +126,36 @@ static int emulated(struct vcpu *vcpu, enum emulation_result result)
 	}
 }
 
-static int exit_cpuid(struct vcpu *vcpu, u32 length)
+static noinline int cpuid_slowly(struct vcpu *vcpu, u32 length)
 {
 	u64 *gpr = vcpu->v.gpr;
-	const struct cpuid_entry *known = cpuid_known(vcpu, gpr[GPR_RAX], gpr[GPR_RCX]);
 	u32 regs[4];
 
 	/* MISC_FEATURES_ENABLES: CPUID faulting. */
-	if (unlikely(vcpu->msr.misc_features & 1) && virt->get(&vcpu->v, VREG_CPL)) {
+	if (vcpu->msr.misc_features & 1 && virt->get(&vcpu->v, VREG_CPL)) {
 		vcpu_inject_gp(vcpu, 0);
 		return RUN_CONTINUE;
 	}
-	if (known) {
-		gpr[GPR_RAX] = known->eax;
-		gpr[GPR_RBX] = known->ebx;
-		gpr[GPR_RCX] = known->ecx;
-		gpr[GPR_RDX] = known->edx;
-	} else {
-		cpuid_answer(vcpu, gpr[GPR_RAX], gpr[GPR_RCX], regs);
-		gpr[GPR_RAX] = regs[0];
-		gpr[GPR_RBX] = regs[1];
-		gpr[GPR_RCX] = regs[2];
-		gpr[GPR_RDX] = regs[3];
-	}
+	cpuid_answer(vcpu, gpr[GPR_RAX], gpr[GPR_RCX], regs);
+	gpr[GPR_RAX] = regs[0];
+	gpr[GPR_RBX] = regs[1];
+	gpr[GPR_RCX] = regs[2];
+	gpr[GPR_RDX] = regs[3];
+	run_skip(vcpu, length);
+	return RUN_CONTINUE;
+}
+
+static inline int exit_cpuid(struct vcpu *vcpu, u32 length)
+{
+	u64 *gpr = vcpu->v.gpr;
+	const struct cpuid_entry *known = cpuid_known(vcpu, gpr[GPR_RAX], gpr[GPR_RCX]);
+
+	if (unlikely(!known || vcpu->msr.misc_features))
+		return cpuid_slowly(vcpu, length);
+	gpr[GPR_RAX] = known->eax;
+	gpr[GPR_RBX] = known->ebx;
+	gpr[GPR_RCX] = known->ecx;
+	gpr[GPR_RDX] = known->edx;
 	run_skip(vcpu, length);
 	return RUN_CONTINUE;
 }
@@ -437,12 +444,10 @@ static noinline int exit_other(struct vcpu *vcpu, const struct vm_exit *e)
 	}
 }
 
-static int dispatch(struct vcpu *vcpu, const struct vm_exit *e)
+static noinline int dispatch_other(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	u32 length;
 
-	if (e->reason == EXIT_IO && e->insn_len)
-		return io_exit(vcpu, e, e->insn_len);
 	if (!(INSN_EXITS >> e->reason & 1))
 		return exit_other(vcpu, e);
 	length = e->insn_len ? e->insn_len : vcpu_insn_length(vcpu, e);
@@ -453,6 +458,15 @@ static int dispatch(struct vcpu *vcpu, const struct vm_exit *e)
 	if (e->reason == EXIT_IO)
 		return io_exit(vcpu, e, length);
 	return exit_insn(vcpu, e, length);
+}
+
+static inline int dispatch(struct vcpu *vcpu, const struct vm_exit *e)
+{
+	if (e->reason == EXIT_IO && likely(e->insn_len))
+		return io_exit(vcpu, e, e->insn_len);
+	if (e->reason == EXIT_CPUID && likely(e->insn_len))
+		return exit_cpuid(vcpu, e->insn_len);
+	return dispatch_other(vcpu, e);
 }
 
 static void run_timers(struct vcpu *vcpu)
@@ -595,8 +609,9 @@ static bool may_enter(const struct vcpu *vcpu)
 /* True: in_guest is set, and from here on a kick sends an interrupt. */
 static inline bool announce_entry(struct vcpu *vcpu)
 {
-	/* First the count, then a full barrier: see vm_flush_wait(). */
-	__atomic_store_n(&vcpu->entries, vcpu->entries + 1, __ATOMIC_RELAXED);
+	/* First the count, which only this CPU changes, then a full barrier: see vm_flush_wait().
+	 */
+	vcpu->entries++;
 	__atomic_store_n(&vcpu->in_guest, 1, __ATOMIC_SEQ_CST);
 	return may_enter(vcpu);
 }
@@ -624,7 +639,8 @@ static noinline void log_writes(struct vcpu *vcpu)
 	vcpu->v.written_count = 0;
 }
 
-static int enter_and_settle(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
+/* A function of its own: the registers that it needs stay in registers. */
+static noinline int enter_and_settle(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 {
 	struct vm_exit e;
 	u64 exited;
@@ -642,9 +658,13 @@ static int enter_and_settle(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 		if (unlikely(vcpu->injecting | e.vectoring.type))
 			event_after_exit(vcpu, &e);
 		outcome = dispatch(vcpu, &e);
-		if (outcome == RUN_CONTINUE && unlikely(!announce_entry(vcpu)))
+		if (likely(outcome == RUN_CONTINUE && announce_entry(vcpu))) {
+			stats_settled(vcpu, e.reason, exited);
+			continue;
+		}
+		if (outcome == RUN_CONTINUE)
 			outcome = prepare_entry(vcpu, armed);
-		stats_settled(vcpu, e.reason, rdtsc() - exited);
+		stats_settled(vcpu, e.reason, exited);
 	}
 	return outcome;
 }

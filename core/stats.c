@@ -69,9 +69,11 @@ void stats_copy(struct vcpu *vcpu, u32 reason, u64 *count, u64 *cycles, u32 hist
 {
 	const struct exit_stats *stats = vcpu->stats;
 
-	*count = stats->count[reason];
-	*cycles = stats->cycles[reason];
-	memcpy(histogram, stats->histogram[reason], sizeof(stats->histogram[reason]));
+	*count = stats->sum[reason].count;
+	*cycles = stats->sum[reason].cycles;
+	memcpy(histogram, stats->histogram[reason], STAT_BUCKETS * sizeof(u32));
+	for (u32 i = STAT_BUCKETS; i < ARRAY_SIZE(stats->histogram[0]); i++)
+		histogram[STAT_BUCKETS - 1] += stats->histogram[reason][i];
 }
 
 static void dump_ring(const struct cpu *cpu, u64 count)

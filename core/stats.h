@@ -6,16 +6,18 @@
 #pragma once
 
 #include "arch-x86/cpu.h"
+#include "arch-x86/insn.h"
 #include "core/vcpu.h"
 
 #define STAT_REASONS 64
-#define STAT_BUCKETS 32
+#define STAT_BUCKETS 32 /* as shown; the last one counts all above, too */
 
-/* Laid out as struct keel_stats. */
 struct exit_stats {
-	u64 count[STAT_REASONS];
-	u64 cycles[STAT_REASONS]; /* TSC from the exit to the next entry, or the end of the run */
-	u32 histogram[STAT_REASONS][STAT_BUCKETS]; /* log2 of cycles */
+	struct {
+		u64 count;
+		u64 cycles; /* TSC from the exit to the next entry, or the end of the run */
+	} sum[STAT_REASONS];
+	u32 histogram[STAT_REASONS][64]; /* log2 of cycles */
 };
 _Static_assert(EXIT_REASON_COUNT <= STAT_REASONS, "one slot a reason");
 
@@ -56,15 +58,15 @@ static inline void stats_exit(const struct vcpu *vcpu, const struct cpu *cpu,
 	record->where = vcpu->ring_id | e->reason;
 }
 
-/* A child's exit of `reason` has been settled in `cycles`: counted. */
-static inline void stats_settled(struct vcpu *vcpu, u32 reason, u64 cycles)
+/* A child's exit of `reason` at `exited` (TSC) has been settled: counted. */
+static inline void stats_settled(struct vcpu *vcpu, u64 reason, u64 exited)
 {
 	struct exit_stats *stats = vcpu->stats;
-	u32 bucket = 63 - __builtin_clzll(cycles | 1);
+	u64 cycles = rdtsc() - exited;
 
-	stats->count[reason]++;
-	stats->cycles[reason] += cycles;
-	stats->histogram[reason][MIN(bucket, STAT_BUCKETS - 1)]++;
+	stats->sum[reason].count++;
+	stats->sum[reason].cycles += cycles;
+	stats->histogram[reason][__builtin_clzll(cycles | 1) ^ 63]++;
 }
 
 const char *exit_reason_name(u32 reason);

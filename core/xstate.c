@@ -31,8 +31,9 @@
 #define PRED_CMD_IBPB	   BIT(0)
 
 static struct {
+	bool read_xcr0; /* a guest's XSETBV may not exit */
 	bool ready, xsave, xss, rdtscp, spec_ctrl, barrier, perf_global;
-	bool more_msrs; /* xss, spec_ctrl or perf_global */
+	bool switch_msrs; /* xss, spec_ctrl or perf_global has been other than 0 in some world */
 	u64 mask;
 	u32 size;
 	u32 perf_global_msr;
@@ -90,7 +91,7 @@ void xstate_init(void)
 		host.barrier |= (cpuid(0x80000008, 0).ebx & BIT(12)) != 0;
 	}
 	find_perf_control(max);
-	host.more_msrs = host.xss || host.spec_ctrl || host.perf_global;
+	host.read_xcr0 = !virt->xsetbv_exits;
 	host.ready = true;
 }
 
@@ -161,7 +162,28 @@ void xstate_reset(struct vcpu *vcpu)
 	vcpu->xcr0 = XCR0_X87;
 }
 
-/* XCR0 is read back: QEMU 7.2 lets XSETBV through on SVM. */
+void xstate_switch_msrs(void)
+{
+	__atomic_store_n(&host.switch_msrs, true, __ATOMIC_SEQ_CST);
+}
+
+void xstate_launch(struct vcpu *management)
+{
+	struct vcpu_msrs *mine = &management->msr;
+
+	if (host.xsave)
+		management->xcr0 = xgetbv(0);
+	if (host.perf_global)
+		mine->perf_global = rdmsr(host.perf_global_msr);
+	if (host.xss)
+		mine->xss = rdmsr(MSR_XSS);
+	if (host.spec_ctrl)
+		mine->spec_ctrl = rdmsr(MSR_SPEC_CTRL);
+	if (mine->perf_global | mine->xss | mine->spec_ctrl)
+		xstate_switch_msrs();
+}
+
+/* QEMU 7.2 lets XSETBV through on SVM. */
 static inline void switch_area(struct vcpu *from, struct vcpu *to)
 {
 	u32 mask = host.mask; /* CARRIED has no higher bit */
@@ -171,7 +193,8 @@ static inline void switch_area(struct vcpu *from, struct vcpu *to)
 		fxrstor(to->xsave);
 		return;
 	}
-	from->xcr0 = xgetbv(0);
+	if (host.read_xcr0)
+		from->xcr0 = xgetbv(0);
 	if (from->xcr0 != mask)
 		xsetbv(0, mask);
 	xsave(from->xsave, mask);
@@ -223,7 +246,7 @@ void xstate_enter(struct vcpu *vcpu, struct vcpu *management, struct cpu *cpu)
 {
 	if (unlikely(cpu->last_vm != vcpu->vm->handle))
 		barrier_between_vms(vcpu, cpu);
-	if (host.more_msrs)
+	if (unlikely(host.switch_msrs))
 		enter_more_msrs(vcpu, &management->msr);
 	if (unlikely(management->msr.tsc_aux != vcpu->msr.tsc_aux) && host.rdtscp)
 		wrmsr(MSR_TSC_AUX, vcpu->msr.tsc_aux);
@@ -235,7 +258,7 @@ void xstate_leave(struct vcpu *vcpu, struct vcpu *management)
 	switch_area(vcpu, management);
 	if (unlikely(management->msr.tsc_aux != vcpu->msr.tsc_aux) && host.rdtscp)
 		wrmsr(MSR_TSC_AUX, management->msr.tsc_aux);
-	if (host.more_msrs)
+	if (unlikely(host.switch_msrs))
 		leave_more_msrs(&management->msr);
 }
 

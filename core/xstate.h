@@ -25,6 +25,13 @@ u32 xstate_compacted_size_of(u64 components);
 /* A vCPU's area after reset. */
 void xstate_reset(struct vcpu *vcpu);
 
+/* What the firmware left on this CPU is its management vCPU's. */
+void xstate_launch(struct vcpu *management);
+/*
+ * From now on XSS, SPEC_CTRL and PERF_GLOBAL_CTRL are read and switched with the world: called
+ * before one of them gets a value other than 0, which all have till then.
+ */
+void xstate_switch_msrs(void);
 /* From the management guest to the child, and back. Both vCPUs' areas are the standard format. */
 void xstate_enter(struct vcpu *vcpu, struct vcpu *management, struct cpu *cpu);
 void xstate_leave(struct vcpu *vcpu, struct vcpu *management);

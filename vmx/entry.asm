@@ -9,11 +9,33 @@ section .text
 ROOT_NMI      equ 1	; CPU_ROOT_NMI
 HOST_RSP      equ 0x6c14
 
-; u32 vmx_enter(struct virt_vcpu *v, struct vmx_vcpu *x, const u8 *flags, u64 fill)
+extern vmx_features, vmx_exited, vmx_not_entered
+
+; No guest value may steer speculation in root: those that C does not get otherwise.
+%macro clear 0
+	xor eax, eax
+	xor ecx, ecx
+	xor r8d, r8d
+	xor r9d, r9d
+	xor r10d, r10d
+	xor r11d, r11d
+%endmacro
+
+%macro restore 0
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+	pop rbx
+	pop rbp
+%endmacro
+
+; void vmx_enter(struct virt_vcpu *v, struct vm_exit *e, struct vmx_vcpu *x)
 ;
-; RIP, RSP and RFLAGS of the guest are in the VMCS. An NMI that hits root from the look at *flags on
-; would wait for the guest's next exit: root's handler therefore returns to vmx_check_end from any
-; address in between. MOV changes no flags: ZF tells up to the entry which instruction it takes.
+; RIP, RSP and RFLAGS of the guest are in the VMCS. An NMI that hits root from the look at the CPU's
+; root_flags on would wait for the guest's next exit: root's handler therefore returns to
+; vmx_check_end from any address in between. MOV changes no flags: ZF tells up to the entry which
+; instruction it takes.
 global vmx_enter, vmx_exit_point, vmx_check_begin, vmx_check_end
 vmx_enter:
 	push rbp
@@ -22,18 +44,15 @@ vmx_enter:
 	push r13
 	push r14
 	push r15
-	push rcx
+	push rsi
 	push rdi
-	cmp rsp, [rsi + X_HOST_RSP]
-	je vmx_check_begin
-	mov [rsi + X_HOST_RSP], rsp
-	mov eax, HOST_RSP
-	vmwrite rax, rsp
-	jna vmx_insn_failed
+	cmp rsp, [rdx + X_HOST_RSP]
+	jne set_host_rsp
 vmx_check_begin:
-	test byte [rdx], ROOT_NMI
+	mov rax, [rdi + V_CPU]
+	test byte [rax + CPU_FLAGS], ROOT_NMI
 	jnz vmx_check_end
-	cmp byte [rsi + X_LAUNCHED], 0
+	cmp byte [rdx + X_LAUNCHED], 0
 	mov rax, [rdi + V_RAX]
 	mov rcx, [rdi + V_RCX]
 	mov rdx, [rdi + V_RDX]
@@ -56,57 +75,51 @@ enter_launch:
 	vmlaunch
 	jmp enter_failed
 vmx_check_end:
-	mov eax, 1	; VMX_NMI_FIRST
+	mov edx, 1	; VMX_NMI_FIRST
 	jmp enter_none
 enter_failed:
-	mov eax, 2	; VMX_FAILED
+	mov edx, 2	; VMX_FAILED
 enter_none:
 	pop rdi
-	pop rdx
-	xor edx, edx
-	jmp enter_clear
+	pop rsi
+	clear
+	restore
+	jmp vmx_not_entered
 
-; The exit gave back RSP, RFLAGS, segments and control registers of the host.
+set_host_rsp:
+	mov [rdx + X_HOST_RSP], rsp
+	mov eax, HOST_RSP
+	vmwrite rax, rsp
+	jna vmx_insn_failed
+	jmp vmx_check_begin
+
+; The exit gave back RSP, RFLAGS, segments and control registers of the host; the base of FS is the
+; vCPU.
 vmx_exit_point:
-	push rax
-	mov rax, [rsp + 8]
-	mov [rax + V_RCX], rcx
-	mov [rax + V_RDX], rdx
-	mov [rax + V_RBX], rbx
-	mov [rax + V_RBP], rbp
-	mov [rax + V_RSI], rsi
-	mov [rax + V_RDI], rdi
-	mov [rax + V_R8], r8
-	mov [rax + V_R9], r9
-	mov [rax + V_R10], r10
-	mov [rax + V_R11], r11
-	mov [rax + V_R12], r12
-	mov [rax + V_R13], r13
-	mov [rax + V_R14], r14
-	mov [rax + V_R15], r15
-	pop rcx
-	mov [rax + V_RAX], rcx
+	mov [fs:V_RAX], rax
+	mov [fs:V_RCX], rcx
+	mov [fs:V_RDX], rdx
+	mov [fs:V_RBX], rbx
+	mov [fs:V_RBP], rbp
+	mov [fs:V_RSI], rsi
+	mov [fs:V_RDI], rdi
+	mov [fs:V_R8], r8
+	mov [fs:V_R9], r9
+	mov [fs:V_R10], r10
+	mov [fs:V_R11], r11
+	mov [fs:V_R12], r12
+	mov [fs:V_R13], r13
+	mov [fs:V_R14], r14
+	mov [fs:V_R15], r15
 	pop rdi
-	pop rdx
-	xor eax, eax	; VMX_EXITED
-	; No guest value may steer speculation in root; the others are popped.
-enter_clear:
-	xor ecx, ecx
-	xor esi, esi
-	xor r8d, r8d
-	xor r9d, r9d
-	xor r10d, r10d
-	xor r11d, r11d
-	test dl, 1
-	jnz .fill
+	pop rsi
+	clear
+	xor edx, edx
+	cmp byte [vmx_features + RSB_FILL], 0
+	jne .fill
 .return:
-	pop r15
-	pop r14
-	pop r13
-	pop r12
-	pop rbx
-	pop rbp
-	ret
+	restore
+	jmp vmx_exited
 
 ; 32 calls whose returns never execute: every entry of the return predictor is ours afterwards.
 ; An LFENCE stops what runs ahead of the stack's repair.

@@ -104,6 +104,7 @@ void vmx_inject(struct virt_vcpu *v, const struct virt_event *event)
 	vmx_current(v);
 	x->injected = event->type != EVENT_NONE;
 	x->event = *event;
+	v->once = true;
 	if (soft_nmis(v))
 		vmx_intercept(v, v->intercept_set);
 	if (!x->injected) {

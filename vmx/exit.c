@@ -22,14 +22,20 @@ enum told {
 
 struct exit_row {
 	const char *name;
-	u8 reason;	      /* enum exit_reason: who answers; EXIT_UNKNOWN: nobody */
-	u8 management, child; /* enum policy */
-	u8 told;	      /* enum told */
-	u8 word;	      /* offset in struct vmx_controls of the word with `control` */
-	u32 control;	      /* what ALWAYS switches on */
+	u8 reason;		      /* enum exit_reason: who answers; EXIT_UNKNOWN: nobody */
+	u8 management : 4, child : 4; /* enum policy */
+	u8 told;		      /* enum told */
+	u8 word;		      /* offset in struct vmx_controls of the word with `control` */
+	u32 control;		      /* what ALWAYS switches on */
 };
+_Static_assert(sizeof(struct exit_row) == 16, "found by a shift");
 
-#define PIN(bits)  offsetof(struct vmx_controls, pin), bits
+#define PIN(bits) offsetof(struct vmx_controls, pin), bits
+#define UNLISTED                                                                                   \
+	{                                                                                          \
+		.name = "not in the manual's table", .reason = EXIT_UNKNOWN                        \
+	}
+
 #define CPU(bits)  offsetof(struct vmx_controls, cpu), bits
 #define CPU2(bits) offsetof(struct vmx_controls, cpu2), bits
 
@@ -113,6 +119,10 @@ static const struct exit_row exit_rows[VMX_EXIT_COUNT] = {
 	[VMX_UMWAIT] = {"UMWAIT", EXIT_VIRT_INSN, NEVER, NEVER, LENGTH},
 	[VMX_TPAUSE] = {"TPAUSE", EXIT_VIRT_INSN, NEVER, NEVER, LENGTH},
 	[VMX_LOADIWKEY] = {"LOADIWKEY", EXIT_VIRT_INSN, NEVER, NEVER, LENGTH},
+	[35] = UNLISTED,
+	[38] = UNLISTED,
+	[42] = UNLISTED,
+	[71] = UNLISTED,
 	[VMX_ENCLV] = {"ENCLV", EXIT_VIRT_INSN, NEVER, ALWAYS, LENGTH, CPU2(CPU2_ENCLV)},
 	[VMX_ENQCMD_PASID] = {"ENQCMD_PASID", EXIT_VIRT_INSN, NEVER, NEVER, LENGTH | QUALIFIED},
 	[VMX_ENQCMDS_PASID] = {"ENQCMDS_PASID", EXIT_VIRT_INSN, NEVER, NEVER, LENGTH | QUALIFIED},
@@ -127,13 +137,10 @@ static const struct exit_row exit_rows[VMX_EXIT_COUNT] = {
 /* Bits 15:0; the others are of an entry that failed, enclaves, and SMM. */
 static const struct exit_row *find_row(u32 reason)
 {
-	static const struct exit_row unlisted = {.name = "not in the manual's table",
-						 .reason = EXIT_UNKNOWN};
+	static const struct exit_row unlisted = UNLISTED;
 	u16 basic = reason;
 
-	if (basic >= VMX_EXIT_COUNT || !exit_rows[basic].name)
-		return &unlisted;
-	return &exit_rows[basic];
+	return basic < VMX_EXIT_COUNT ? &exit_rows[basic] : &unlisted;
 }
 
 const char *vmx_exit_name(u32 reason)
@@ -259,22 +266,28 @@ static void decode_task_switch(struct vm_exit *e)
 	e->insn_len = vmread(VMCS_EXIT_INSN_LEN);
 }
 
-static void decode_io(struct vm_exit *e)
+static noinline void decode_string_io(struct vm_exit *e)
 {
 	u32 info;
 
-	e->io.port = e->info1 >> IO_PORT_SHIFT;
-	e->io.size = (e->info1 & IO_SIZE) + 1;
-	e->io.in = e->info1 & IO_IN;
-	e->io.string = e->info1 & IO_STRING;
 	e->io.rep = e->info1 & IO_REP;
 	e->io.address_size = 0;
 	e->io.seg = SEG_COUNT;
-	if (!e->io.string || !vmx_features.insn_info_io)
+	if (!vmx_features.insn_info_io)
 		return;
 	info = vmread(VMCS_EXIT_INSN_INFO);
 	e->io.address_size = 2 << ((info & IO_ADDRESS) >> IO_ADDRESS_SHIFT);
 	e->io.seg = (info & IO_SEGMENT) >> IO_SEGMENT_SHIFT; /* of OUTS alone */
+}
+
+static inline void decode_io(struct vm_exit *e)
+{
+	u64 info = e->info1 = vmread_next(VMCS_EXIT_QUALIFICATION);
+
+	e->io.port = info >> IO_PORT_SHIFT;
+	e->io.size = (info & IO_SIZE) + 1;
+	e->io.in = info & IO_IN;
+	e->io.string = info & IO_STRING;
 }
 
 /*
@@ -344,7 +357,7 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e, bool
 		decode_task_switch(e);
 		break;
 	case EXIT_IO:
-		decode_io(e);
+		decode_string_io(e);
 		break;
 	case EXIT_SLAT:
 		decode_slat(v, e, delivering);
@@ -369,9 +382,10 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e, bool
 	}
 }
 
-static void decode_caller(struct virt_vcpu *v)
+static inline void decode_caller(struct virt_vcpu *v)
 {
-	bool kernel = !(vmread(VMCS_GUEST_SS_ACCESS) & SEG_DPL) && vmread(VMCS_GUEST_CR0) & CR0_PE;
+	bool kernel = !(vmread_next(VMCS_GUEST_SS_ACCESS) & SEG_DPL) &&
+		      vmread_next(VMCS_GUEST_CR0) & CR0_PE;
 
 	v->caller = kernel ? CALLER_KERNEL : CALLER_OTHER;
 }
@@ -380,10 +394,6 @@ static noinline void decode_more(struct virt_vcpu *v, struct vm_exit *e, u8 told
 {
 	bool delivering = false;
 
-	if (told & CALLER) {
-		decode_caller(v);
-		return;
-	}
 	if (told & QUALIFIED)
 		e->info1 = vmread(VMCS_EXIT_QUALIFICATION);
 	if (told & DELIVERY && vmread(VMCS_VECTORING_INFO) & INTR_VALID) {
@@ -393,44 +403,70 @@ static noinline void decode_more(struct virt_vcpu *v, struct vm_exit *e, u8 told
 	decode_details(v, e, delivering);
 }
 
-/* Completing an instruction changes nothing but RIP. */
-static bool is_quiet(u64 rflags)
+/* The part of every exit, and all of the most frequent ones. False: decode_more() has the rest. */
+static inline bool decode(struct virt_vcpu *v, struct vm_exit *e, const struct exit_row *row,
+			  u64 reason)
 {
-	return !(rflags & (RFLAGS_RF | RFLAGS_TF)) &&
-	       !(vmread(VMCS_GUEST_INTERRUPTIBILITY) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
-}
+	e->head = row->reason;
+	e->raw = reason;
+	e->info1 = 0;
+	e->vectoring.type = EVENT_NONE;
+	if (likely(row->told & LENGTH)) {
+		u32 length = vmread_next(VMCS_EXIT_INSN_LEN);
 
-/* What core/ would ask for, behind all exits of a child but the plainest. */
-static void hand_over(struct virt_vcpu *v, u64 rflags)
-{
-	const struct vmx_vcpu *x = vmx_of(v);
-
-	if (v->vm->kind != VIRT_CHILD)
-		return;
-	v->rflags = rflags;
-	if (x->virtual_apic)
-		v->cr8 = x->virtual_apic[VIRTUAL_APIC_TPR] >> 4;
+		if (likely(length <= 15))
+			e->insn_len = length;
+	}
+	v->rflags = vmread_next(VMCS_GUEST_RFLAGS);
+	v->quiet = false;
+	if (likely(!(v->rflags & (RFLAGS_RF | RFLAGS_TF))))
+		v->quiet = !(vmread_next(VMCS_GUEST_INTERRUPTIBILITY) &
+			     (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
+	if (!(row->told & ~LENGTH))
+		return true;
+	if (row->told & CALLER) {
+		decode_caller(v);
+		return true;
+	}
+	if (row->reason != EXIT_IO)
+		return false;
+	decode_io(e);
+	return !e->io.string;
 }
 
 void vmx_decode(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
 {
 	const struct exit_row *row = find_row(reason);
-	u64 rflags;
 
-	e->head = row->reason;
-	e->raw = reason;
-	e->info1 = 0;
-	e->vectoring.type = EVENT_NONE;
-	if (row->told & LENGTH) {
-		u32 length = vmread(VMCS_EXIT_INSN_LEN);
-
-		e->insn_len = length <= 15 ? length : 0;
-	}
-	rflags = vmread(VMCS_GUEST_RFLAGS);
-	v->quiet = is_quiet(rflags);
-	v->rflags = 0;
-	if (row->told & ~LENGTH) {
-		hand_over(v, rflags);
+	if (!decode(v, e, row, reason))
 		decode_more(v, e, row->told);
+}
+
+static noinline void exited_more(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
+{
+	decode_more(v, e, exit_rows[reason].told);
+	vmx_settle(v, e, reason);
+}
+
+static noinline void exited_rare(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
+{
+	vmx_decode(v, e, reason);
+	vmx_settle(v, e, reason);
+}
+
+void vmx_exited(struct virt_vcpu *v, struct vm_exit *e)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+	u64 reason = vmread(VMCS_EXIT_REASON);
+
+	v->rip = x->rip = vmread_next(VMCS_GUEST_RIP);
+	v->gpr[GPR_RSP] = x->rsp = vmread_next(VMCS_GUEST_RSP);
+	/* Bits above those of the basic reason make it too great as well. */
+	if (unlikely(reason >= VMX_EXIT_COUNT || v->rare[0] | v->rare[1])) {
+		exited_rare(v, e, reason);
+		return;
 	}
+	x->launched = true;
+	if (unlikely(!decode(v, e, &exit_rows[reason], reason)))
+		exited_more(v, e, reason);
 }

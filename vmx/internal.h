@@ -116,7 +116,10 @@ struct vmx_controls {
 };
 void vmx_static_intercepts(enum virt_kind kind, struct vmx_controls *c);
 const char *vmx_exit_name(u32 reason);
-/* After an exit, with the VMCS current: fills *e; v->quiet too. `reason` is the field's value. */
+/*
+ * After an exit, with the VMCS current: fills *e; v->quiet and v->rflags too. `reason` is the
+ * field's value.
+ */
 void vmx_decode(struct virt_vcpu *v, struct vm_exit *e, u32 reason);
 
 /* regs.c */
@@ -144,6 +147,8 @@ void vmx_load(struct virt_vcpu *v, struct cpu *cpu);
 void vmx_put(struct virt_vcpu *v);
 void vmx_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu);
 void vmx_run(struct virt_vcpu *v, struct vm_exit *e);
+/* Behind an exit that is decoded: what only some entries leave to do. */
+void vmx_settle(struct virt_vcpu *v, struct vm_exit *e, u32 reason);
 void vmx_take_nmi(struct cpu *cpu, bool sleep);
 void vmx_release(struct virt_vcpu *v);
 /* Makes v's VMCS the current one of this CPU. */
@@ -189,17 +194,18 @@ const char *vmx_insn_error(u32 number);
 extern const struct teach_script vmx_script;
 
 /* entry.asm */
-enum vmx_enter_result {
-	VMX_EXITED = 0,
+enum vmx_refusal {
 	VMX_NMI_FIRST = 1, /* an NMI hit root since the last look: nothing was entered */
 	VMX_FAILED = 2,	   /* VMfailValid or VMfailInvalid */
 };
 /*
- * Loads the GPRs, enters the guest unless `flags` has CPU_ROOT_NMI set, stores the GPRs. x, flags:
- * the vCPU's and the CPU's root_flags byte. `fill`: refill the return predictor after the exit.
+ * Loads the GPRs and enters the guest, unless v->cpu's root_flags have CPU_ROOT_NMI. After the exit
+ * it stores the GPRs and goes on in vmx_exited(), else in vmx_not_entered().
  */
-u32 vmx_enter(struct virt_vcpu *v, struct vmx_vcpu *x, const u8 *flags, u64 fill);
-extern const char vmx_exit_point[]; /* HOST_RIP */
+void vmx_enter(struct virt_vcpu *v, struct vm_exit *e, struct vmx_vcpu *x);
+void vmx_exited(struct virt_vcpu *v, struct vm_exit *e);			    /* exit.c */
+void vmx_not_entered(struct virt_vcpu *v, struct vm_exit *e, enum vmx_refusal why); /* run.c */
+extern const char vmx_exit_point[];						    /* HOST_RIP */
 extern const char vmx_check_begin[],
 	vmx_check_end[]; /* between the look at `flags` and the entry */
 /* NMIs are blocked after one has ended a guest's run: an IRET opens them. */

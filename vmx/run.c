@@ -23,7 +23,7 @@ void vmx_make_current(struct virt_vcpu *v)
 	struct vmx_vcpu *x = vmx_of(v);
 
 	x->active = true;
-	vmptrld(v->hw_hpa);
+	vmptrld(&v->hw_hpa);
 	this_cpu()->current = v;
 }
 
@@ -35,7 +35,7 @@ void vmx_release(struct virt_vcpu *v)
 
 	if (!x->active)
 		return;
-	vmclear(v->hw_hpa);
+	vmclear(&v->hw_hpa);
 	x->active = false;
 	x->launched = false;
 	if (cpu->current == v)
@@ -77,29 +77,47 @@ static void set_host_cpu(struct virt_vcpu *v, struct cpu *cpu)
 	vmx_of(v)->host_rsp = 0;
 }
 
+/*
+ * WRMSR of the other switched MSRs exits: they are in x->msrs already (regs.c). SWAPGS does not,
+ * and it writes this one.
+ */
+static inline void save_kernel_gs_base(struct vmx_vcpu *x)
+{
+	x->msrs[SWITCHED_KERNEL_GS_BASE] = rdmsr(MSR_KERNEL_GS_BASE);
+}
+
+static noinline void change_cpu(struct virt_vcpu *v, struct cpu *cpu)
+{
+	/* What this CPU keeps of its translations may be from before changes that it missed. */
+	v->cpu = cpu;
+	v->asid_generation = 0;
+	v->slat_generation_seen = ~0ull;
+	set_host_cpu(v, cpu);
+}
+
 static inline void attach(struct virt_vcpu *v, struct cpu *cpu)
 {
-	vmx_current(v);
-	/* What this CPU keeps of its translations may be from before changes that it missed. */
-	if (unlikely(v->cpu != cpu)) {
-		v->cpu = cpu;
-		v->asid_generation = 0;
-		v->slat_generation_seen = ~0ull;
-		set_host_cpu(v, cpu);
-	}
-	write_cr2(vmx_of(v)->cr2);
+	vmptrld(&v->hw_hpa);
+	vmx_of(v)->active = true;
+	cpu->current = v;
+	if (unlikely(v->cpu != cpu))
+		change_cpu(v, cpu);
 	v->loaded = true;
 	cpu->loaded = v;
 }
 
+/* Copies that core/ reads while it is not loaded, too. */
 static inline void detach(struct virt_vcpu *v, struct cpu *cpu)
 {
-	vmx_of(v)->cr2 = read_cr2();
+	struct vmx_vcpu *x = vmx_of(v);
+
+	x->cr2 = read_cr2();
+	if (x->virtual_apic)
+		v->cr8 = x->virtual_apic[VIRTUAL_APIC_TPR] >> 4;
 	/* A child may next run on another CPU, or never: its DRs must not stay behind here. */
 	if (unlikely(cpu->dr_owner == v) && v->vm->kind == VIRT_CHILD)
 		drop_debug_registers(v, cpu);
 	v->loaded = false;
-	cpu->loaded = NULL;
 }
 
 void vmx_load(struct virt_vcpu *v, struct cpu *cpu)
@@ -108,6 +126,7 @@ void vmx_load(struct virt_vcpu *v, struct cpu *cpu)
 
 	CHECK(!cpu->loaded);
 	attach(v, cpu);
+	write_cr2(x->cr2);
 	for (u32 i = 0; i < SWITCHED_COUNT; i++)
 		if (x->msrs[i] != on_processor[cpu->index][i])
 			wrmsr(vmx_switched_msrs[i], x->msrs[i]);
@@ -118,24 +137,27 @@ void vmx_put(struct virt_vcpu *v)
 	struct vmx_vcpu *x = vmx_of(v);
 	struct cpu *cpu = v->cpu;
 
-	CHECK(v->loaded && cpu->loaded == v);
+	CHECK(cpu->loaded == v);
+	save_kernel_gs_base(x);
 	for (u32 i = 0; i < SWITCHED_COUNT; i++)
-		x->msrs[i] = on_processor[cpu->index][i] = rdmsr(vmx_switched_msrs[i]);
+		on_processor[cpu->index][i] = x->msrs[i];
 	detach(v, cpu);
+	cpu->loaded = NULL;
 }
 
 void vmx_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu)
 {
-	u64 *mine = vmx_of(from)->msrs, *next = vmx_of(to)->msrs;
+	struct vmx_vcpu *mine = vmx_of(from), *next = vmx_of(to);
 
-	CHECK(from->loaded && cpu->loaded == from);
+	CHECK(cpu->loaded == from);
+	save_kernel_gs_base(mine);
 #pragma GCC unroll 5
-	for (u32 i = 0; i < SWITCHED_COUNT; i++) {
-		mine[i] = rdmsr(vmx_switched_msrs[i]);
-		if (unlikely(mine[i] != next[i]))
-			wrmsr(vmx_switched_msrs[i], next[i]);
-	}
+	for (u32 i = 0; i < SWITCHED_COUNT; i++)
+		if (unlikely(mine->msrs[i] != next->msrs[i]))
+			wrmsr(vmx_switched_msrs[i], next->msrs[i]);
 	detach(from, cpu);
+	if (mine->cr2 != next->cr2)
+		write_cr2(next->cr2);
 	attach(to, cpu);
 }
 
@@ -178,6 +200,7 @@ static void prepare_log(struct virt_vcpu *v)
 	if (on) {
 		vmwrite(VMCS_PML_ADDRESS, ptr_phys(x->log).v);
 		vmwrite(VMCS_GUEST_PML_INDEX, LOG_LAST);
+		v->once = true;
 	}
 	x->eptp ^= EPTP_AD;
 	vmwrite(VMCS_EPTP, x->eptp);
@@ -240,13 +263,18 @@ static void nmi_first(struct virt_vcpu *v, struct vm_exit *e)
 	}
 }
 
-static noinline void not_entered(struct virt_vcpu *v, struct vm_exit *e, u32 result)
+/* From entry.asm. */
+void vmx_not_entered(struct virt_vcpu *v, struct vm_exit *e, enum vmx_refusal why)
 {
+	struct vmx_vcpu *x = vmx_of(v);
+
+	x->rip = v->rip;
+	x->rsp = v->gpr[GPR_RSP];
 	e->head = 0;
 	e->info1 = 0;
 	e->vectoring.type = EVENT_NONE;
 	v->quiet = false;
-	if (result == VMX_FAILED)
+	if (why == VMX_FAILED)
 		fail_entry(e);
 	else
 		nmi_first(v, e);
@@ -267,63 +295,87 @@ static void set_timer(struct virt_vcpu *v)
 	vmwrite(VMCS_PREEMPTION_TIMER, MIN(count, TIMER_MAX));
 }
 
-static void prepare_timer(struct virt_vcpu *v)
+static inline void switch_timer(struct vmx_vcpu *x, u32 on)
 {
-	u32 pin = vmx_of(v)->pin & ~(u32)PIN_PREEMPTION_TIMER;
+	u32 pin = (x->pin & ~(u32)PIN_PREEMPTION_TIMER) | on;
 
-	if (v->deadline == NO_DEADLINE) {
-		VMX_CONTROL(v, pin, VMCS_PIN_CONTROLS, pin);
+	if (unlikely(x->pin != pin)) {
+		x->pin = pin;
+		vmwrite(VMCS_PIN_CONTROLS, pin);
+	}
+}
+
+static inline void prepare_timer(struct virt_vcpu *v)
+{
+	if (likely(v->deadline == NO_DEADLINE)) {
+		switch_timer(vmx_of(v), 0);
 	} else if (v->features & VIRT_PREEMPT_TIMER) {
-		VMX_CONTROL(v, pin, VMCS_PIN_CONTROLS, pin | PIN_PREEMPTION_TIMER);
+		switch_timer(vmx_of(v), PIN_PREEMPTION_TIMER);
 		set_timer(v);
 	}
+}
+
+/* Everything else is ready. entry.asm goes on in vmx_exited() or vmx_not_entered(). */
+static inline void enter(struct virt_vcpu *v, struct vm_exit *e, struct vmx_vcpu *x)
+{
+	if (v->rip != x->rip)
+		vmwrite(VMCS_GUEST_RIP, v->rip);
+	if (unlikely(v->gpr[GPR_RSP] != x->rsp))
+		vmwrite(VMCS_GUEST_RSP, v->gpr[GPR_RSP]);
+	vmx_enter(v, e, x);
+}
+
+/* With what an entry seldom needs. */
+static noinline void run_rare(struct virt_vcpu *v, struct vm_exit *e)
+{
+	struct cpu *cpu = v->cpu;
+
+	vmx_current(v);
+	if (v->dr_live && cpu->dr_owner != v)
+		take_debug_registers(v, cpu);
+	prepare_translations(v, cpu);
+	if (!v->quiet)
+		vmx_debug_prepare(v);
+	prepare_timer(v);
+	if (virt_check_entry) {
+		vmx_check_before(v);
+		v->once = true;
+	}
+	teach_entry(v);
+	enter(v, e, vmx_of(v));
 }
 
 void vmx_run(struct virt_vcpu *v, struct vm_exit *e)
 {
 	struct vmx_vcpu *x = vmx_of(v);
 	struct cpu *cpu = v->cpu;
-	u32 result, reason;
 
-	vmx_current(v);
-	if (v->rip != x->rip)
-		vmwrite(VMCS_GUEST_RIP, v->rip);
-	if (v->gpr[GPR_RSP] != x->rsp)
-		vmwrite(VMCS_GUEST_RSP, v->gpr[GPR_RSP]);
-	if (unlikely(v->dr_live && cpu->dr_owner != v))
-		take_debug_registers(v, cpu);
-	if (unlikely(v->asid_generation != cpu->asid_generation || v->flush ||
+	if (unlikely(cpu->current != v || v->asid_generation != cpu->asid_generation ||
 		     v->slat_generation_seen !=
-			     __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE)))
-		prepare_translations(v, cpu);
-	if (unlikely(!v->quiet))
-		vmx_debug_prepare(v);
-	if (v->deadline != NO_DEADLINE || unlikely(x->pin & PIN_PREEMPTION_TIMER))
-		prepare_timer(v);
-	if (unlikely(virt_check_entry)) {
-		vmx_check_before(v);
-		teach_entry(v);
-	}
-	result = vmx_enter(v, x, &cpu->root_flags, vmx_features.rsb_fill);
-	if (unlikely(result != VMX_EXITED)) {
-		x->rip = v->rip;
-		x->rsp = v->gpr[GPR_RSP];
-		not_entered(v, e, result);
+			     __atomic_load_n(&v->vm->slat_generation, __ATOMIC_ACQUIRE) ||
+		     v->rare[0] | v->rare[1] || !v->quiet || (v->dr_live && cpu->dr_owner != v))) {
+		run_rare(v, e);
 		return;
 	}
-	reason = vmread(VMCS_EXIT_REASON);
-	v->rip = x->rip = vmread(VMCS_GUEST_RIP);
-	v->gpr[GPR_RSP] = x->rsp = vmread(VMCS_GUEST_RSP);
-	vmx_decode(v, e, reason);
-	if (unlikely(x->cpu2 & CPU2_PML))
+	if (v->deadline != NO_DEADLINE || x->pin & PIN_PREEMPTION_TIMER)
+		prepare_timer(v);
+	enter(v, e, x);
+}
+
+void vmx_settle(struct virt_vcpu *v, struct vm_exit *e, u32 reason)
+{
+	struct vmx_vcpu *x = vmx_of(v);
+
+	if (x->cpu2 & CPU2_PML)
 		read_log(v);
-	if (unlikely(virt_check_entry))
+	if (virt_check_entry)
 		teach_exit(v, e, vmx_exit_name(reason), e->reason == EXIT_SLAT ? e->slat.gpa.v : 0);
-	if (unlikely(reason & EXIT_REASON_ENTRY_FAILED))
+	if (reason & EXIT_REASON_ENTRY_FAILED)
 		return;
 	x->launched = true;
-	if (unlikely(x->injected))
+	if (x->injected)
 		vmx_inject_settle(v, e);
+	v->once = virt_check_entry || x->cpu2 & CPU2_PML;
 }
 
 /* NMIs are open in root; one that waited has set CPU_ROOT_NMI by now. */

@@ -387,7 +387,7 @@ static void write_masks(const struct virt_vcpu *v)
 }
 
 /* What is the same on each CPU and does not change; run.c writes the rest of the host state. */
-static void write_host_state(void)
+static void write_host_state(struct virt_vcpu *v)
 {
 	struct descriptor_pointer idt;
 
@@ -402,7 +402,7 @@ static void write_host_state(void)
 	vmwrite(VMCS_HOST_FS_SELECTOR, 0);
 	vmwrite(VMCS_HOST_GS_SELECTOR, 0);
 	vmwrite(VMCS_HOST_TR_SELECTOR, ROOT_TSS);
-	vmwrite(VMCS_HOST_FS_BASE, 0);
+	vmwrite(VMCS_HOST_FS_BASE, (u64)v); /* how entry.asm finds it behind an exit */
 	vmwrite(VMCS_HOST_GS_BASE, 0);
 	vmwrite(VMCS_HOST_IDTR_BASE, idt.base);
 	vmwrite(VMCS_HOST_SYSENTER_CS, 0);
@@ -483,12 +483,12 @@ int vmx_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 	if (log)
 		x->log = (u64 *)((u8 *)x + (1 + virtual_apic) * PAGE_SIZE);
 	*(u32 *)phys_ptr(pages) = vmx_features.revision;
-	vmclear(pages);
+	vmclear(&pages);
 	vmx_make_current(v);
 	write_controls(v);
 	write_addresses(v);
 	write_masks(v);
-	write_host_state();
+	write_host_state(v);
 	write_zeros();
 	write_registers(v);
 	vmx_intercept(v, 0);
@@ -499,6 +499,8 @@ const struct virt_ops vmx_ops = {
 	.name = "VMX",
 	.ept = true,
 	.nmi_taken = true,
+	.syscall_msrs_told = true,
+	.xsetbv_exits = true,
 	.probe = vmx_probe,
 	.cpu_on = vmx_cpu_on,
 	.cpu_off = vmx_cpu_off,

@@ -62,7 +62,8 @@ static const struct teach_note lasting[] = {
 	     "Root does not use it either: a CPU finds its data by its stack pointer."),
 	NOTE(HOST_TR_SELECTOR, "Host-State Area",
 	     "Root's TSS, for the stacks of #DF, NMI and #MC."),
-	NOTE(HOST_FS_BASE, "Host-State Area", "Not used."),
+	NOTE(HOST_FS_BASE, "Host-State Area",
+	     "Where entry.asm puts the guest's registers at an exit."),
 	NOTE(HOST_GS_BASE, "Host-State Area", "Not used."),
 	NOTE(HOST_IDTR_BASE, "Host-State Area", "Root's handlers."),
 	NOTE(HOST_SYSENTER_CS, "Host-State Area", "Root executes no SYSENTER."),
@@ -71,7 +72,7 @@ static const struct teach_note lasting[] = {
 	NOTE(HOST_PAT, "Host-State Area", "The PAT of root's tables."),
 	NOTE(HOST_EFER, "Host-State Area", "Root uses NX."),
 	NOTE(HOST_RIP, "Host-State Area",
-	     "Where an exit arrives: vmx_exit_point in vmx/entry.asm, which returns to C."),
+	     "Where an exit arrives: vmx_exit_point in vmx/entry.asm, which goes on in C."),
 	NOTE(PF_ERROR_MASK, "Exception Bitmap",
 	     "From here on fields that must be 0, since a new VMCS holds nothing defined: page "
 	     "faults by error code."),

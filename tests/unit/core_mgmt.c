@@ -327,7 +327,9 @@ static void msr_map(void **state)
 		{MSR_RTIT_OUTPUT_BASE, true, true},
 		{0x587, true, true},
 		{MSR_DEBUGCTL, false, false},
-		{MSR_PERF_GLOBAL_CTRL, false, false},
+		{MSR_PERF_GLOBAL_CTRL, false, true},
+		{MSR_XSS, false, true},
+		{MSR_SPEC_CTRL, false, true},
 		{MSR_MISC_ENABLE, false, false},
 		{MSR_LSTAR, false, false},
 		{MSR_PAT, false, false},
@@ -339,6 +341,53 @@ static void msr_map(void **state)
 		assert_int_equal(fake_msr_intercepted(&mgmt_vm()->virt, wanted[i].index, true),
 				 wanted[i].write);
 	}
+}
+
+static void writes(u32 index, u64 value)
+{
+	here()->v.gpr[GPR_RCX] = index;
+	here()->v.gpr[GPR_RAX] = (u32)value;
+	here()->v.gpr[GPR_RDX] = value >> 32;
+	exit_with((struct vm_exit){.reason = EXIT_WRMSR, .insn_len = 2});
+	run_to_reset_after();
+}
+
+/* Their writes exit until one is not 0: from then on each world switch reads them. */
+static void msrs_of_both_worlds(void **state)
+{
+	static const u32 switched[] = {MSR_PERF_GLOBAL_CTRL, MSR_PERF_CNT_GLOBAL_CTL, MSR_XSS,
+				       MSR_SPEC_CTRL};
+
+	writes(MSR_SPEC_CTRL, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(switched); i++)
+		assert_true(fake_msr_intercepted(&mgmt_vm()->virt, switched[i], true));
+	fake_msr_faults(MSR_XSS, true);
+	writes(MSR_XSS, 0x800);
+	assert_true(fake_msr_intercepted(&mgmt_vm()->virt, MSR_XSS, true));
+	fake_msr_faults(MSR_XSS, false);
+	writes(MSR_XSS, 0x800);
+	assert_int_equal(fake_msr_get(MSR_XSS), 0x800);
+	for (size_t i = 0; i < ARRAY_SIZE(switched); i++)
+		assert_false(fake_msr_intercepted(&mgmt_vm()->virt, switched[i], true));
+}
+
+/* A backend that does not read them back hears of each write. */
+static void syscall_msrs_are_told(void **state)
+{
+	assert_false(fake_msr_intercepted(&mgmt_vm()->virt, MSR_LSTAR, true));
+	ops.syscall_msrs_told = true;
+	mgmt_msr_init(mgmt_vm());
+	for (u32 index = MSR_STAR; index <= MSR_SFMASK; index++) {
+		assert_true(fake_msr_intercepted(&mgmt_vm()->virt, index, true));
+		assert_false(fake_msr_intercepted(&mgmt_vm()->virt, index, false));
+		writes(index, 0x1234500000000 + index);
+		assert_int_equal(fake_msr_get(index), 0x1234500000000 + index);
+		assert_int_equal(hw()->reg[VREG_STAR + index - MSR_STAR], 0x1234500000000 + index);
+	}
+	fake_msr_faults(MSR_LSTAR, true);
+	writes(MSR_LSTAR, 1ull << 63);
+	assert_int_not_equal(hw()->reg[VREG_LSTAR], 1ull << 63);
+	fake_msr_faults(MSR_LSTAR, false);
 }
 
 static void msr_hidden(void **state)
@@ -666,6 +715,8 @@ int main(void)
 		TEST(cpuid_keel_leaf),
 		TEST(cpuid_exit),
 		TEST(msr_map),
+		TEST(msrs_of_both_worlds),
+		TEST(syscall_msrs_are_told),
 		TEST(msr_hidden),
 		TEST(msr_efer),
 		TEST(msr_apic_base),

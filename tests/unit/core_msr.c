@@ -87,6 +87,24 @@ static void those_that_pass_do_not_exit(void **state)
 	assert_int_equal(open, 2 * ARRAY_SIZE(pass));
 }
 
+/* A backend that does not read them back hears of each write. */
+static void syscall_msrs_are_told(void **state)
+{
+	static struct virt_ops told;
+
+	told = *virt;
+	told.syscall_msrs_told = true;
+	virt = &told;
+	msr_pass_through(machine_vm);
+	for (u32 index = MSR_STAR; index <= MSR_SFMASK; index++) {
+		assert_false(fake_msr_intercepted(&machine_vm->virt, index, false));
+		assert_true(fake_msr_intercepted(&machine_vm->virt, index, true));
+	}
+	assert_false(fake_msr_intercepted(&machine_vm->virt, MSR_KERNEL_GS_BASE, true));
+	assert_writes(MSR_SFMASK, 0xffffffff);
+	assert_gp(MSR_SFMASK, 1ull << 32);
+}
+
 static void unknown_numbers_fault(void **state)
 {
 	static const u32 unknown[] = {2,	  0x480,      0x48a,	  0x802,     0xbff,
@@ -707,6 +725,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(addresses_must_be_canonical, setup),
 		cmocka_unit_test_setup(those_that_pass_do_not_exit, setup),
+		cmocka_unit_test_setup(syscall_msrs_are_told, setup),
 		cmocka_unit_test_setup(unknown_numbers_fault, setup),
 		cmocka_unit_test_setup(every_listed_one_takes_its_reset_value, setup),
 		cmocka_unit_test_setup(what_vmms_always_write_is_taken, setup),

@@ -75,6 +75,7 @@ static void both_worlds_keep_theirs(void **state)
 	fake_msr_set(MSR_SPEC_CTRL, 1);
 	fake_msr_set(MSR_XSS, 0x800);
 	fake_msr_set(MSR_PERF_GLOBAL_CTRL, 0xf);
+	xstate_launch(cpus[0]->management);
 	vcpu->msr.tsc_aux = 7;
 	vcpu->msr.spec_ctrl = 4;
 	fake_run = guest_sees;
@@ -90,6 +91,41 @@ static void both_worlds_keep_theirs(void **state)
 	assert_int_equal(*((u8 *)vcpu->xsave + 200), 0x22);
 }
 
+static u32 reads_of_switched;
+
+u64 rdmsr(u32 index)
+{
+	reads_of_switched +=
+		index == MSR_SPEC_CTRL || index == MSR_XSS || index == MSR_PERF_GLOBAL_CTRL;
+	return fake_msr_get(index);
+}
+
+static void sees_its_spec_ctrl(struct virt_vcpu *v, struct vm_exit *e)
+{
+	assert_int_equal(fake_msr_get(MSR_SPEC_CTRL), 4);
+	e->reason = EXIT_INTR;
+}
+
+/* While they are 0 in both worlds a switch does not look at them; then it always does. */
+static void msrs_are_switched_once_they_are_used(void **state)
+{
+	fake_cpuid = with_counters;
+	xstate_forget();
+	xstate_init();
+	machine_cpuid_all();
+	xstate_launch(cpus[0]->management);
+	reads_of_switched = 0;
+	push(EXIT_INTR, 0);
+	run();
+	assert_int_equal(reads_of_switched, 0);
+	assert_int_equal(msr_write(vcpu, MSR_SPEC_CTRL, 4), 0); /* the child's */
+	fake_msr_set(MSR_SPEC_CTRL, 0);
+	fake_run = sees_its_spec_ctrl;
+	assert_int_equal(run(), RUN_INTERRUPTED);
+	assert_int_equal(fake_msr_get(MSR_SPEC_CTRL), 0);
+	assert_int_not_equal(reads_of_switched, 0);
+}
+
 /* A processor with STIBP and SSBD, but without IBRS. */
 static struct cpuid_regs without_ibrs(u32 leaf, u32 subleaf)
 {
@@ -100,12 +136,6 @@ static struct cpuid_regs without_ibrs(u32 leaf, u32 subleaf)
 	if (leaf == 0x80000008)
 		r.ebx = BIT(12) | BIT(15) | BIT(24);
 	return r;
-}
-
-static void sees_its_spec_ctrl(struct virt_vcpu *v, struct vm_exit *e)
-{
-	assert_int_equal(fake_msr_get(MSR_SPEC_CTRL), 4);
-	e->reason = EXIT_INTR;
 }
 
 static void speculation_is_switched_without_ibrs(void **state)
@@ -198,6 +228,34 @@ static void an_xcr0_set_without_an_exit_is_kept(void **state)
 	run();
 	assert_int_equal(vcpu->xcr0, 7);
 	assert_int_equal(fake_xcr0, 0x207);
+}
+
+/* Where XSETBV always exits XCR0 is what its exits have set. */
+static u32 xcr0_reads;
+
+u64 xgetbv(u32 index)
+{
+	xcr0_reads++;
+	return fake_xcr0;
+}
+
+static void an_xcr0_that_is_known_is_not_read(void **state)
+{
+	static struct virt_ops exits;
+
+	exits = *virt;
+	exits.xsetbv_exits = true;
+	virt = &exits;
+	xstate_forget();
+	xstate_init();
+	fake_xcr0 = 3;
+	xstate_launch(cpus[0]->management);
+	xcr0_reads = 0;
+	push(EXIT_INTR, 0);
+	run();
+	assert_int_equal(xcr0_reads, 0);
+	assert_int_equal(moved_with_xcr0, 0x207);
+	assert_int_equal(fake_xcr0, 3);
 }
 
 static void xcr0_rules(void **state)
@@ -316,11 +374,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(both_worlds_keep_theirs, setup),
+		cmocka_unit_test_setup(msrs_are_switched_once_they_are_used, setup),
 		cmocka_unit_test_setup(speculation_is_switched_without_ibrs, setup),
 		cmocka_unit_test_setup(another_vm_finds_no_predictions, setup),
 		cmocka_unit_test_setup(a_smaller_xcr0_is_widened_for_the_move, setup),
 		cmocka_unit_test_setup(without_xsave_fxsave, setup),
 		cmocka_unit_test_setup(an_xcr0_set_without_an_exit_is_kept, setup),
+		cmocka_unit_test_setup(an_xcr0_that_is_known_is_not_read, setup),
 		cmocka_unit_test_setup(xcr0_rules, setup),
 		cmocka_unit_test_setup(xsetbv_exits, setup),
 		cmocka_unit_test_setup(sizes, setup),

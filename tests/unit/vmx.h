@@ -51,8 +51,8 @@ static u32 entries, vmreads, vmwrites, vmptrlds, vmclears, nmis_opened;
 static u32 invepts, invvpids;
 static u64 invept_type, invept_eptp, invvpid_type, invvpid_vpid;
 static bool vmx_is_on;
-static void (*guest)(void);		   /* what the guest does; may be NULL */
-static enum vmx_enter_result enter_result; /* of the next entries */
+static void (*guest)(void);	 /* what the guest does; may be NULL */
+static enum vmx_refusal refusal; /* of the next entries; 0: none */
 static u32 pool_pages_left;
 
 const char vmx_exit_point[1], vmx_check_begin[1], vmx_check_end[1];
@@ -133,6 +133,11 @@ u64 vmread(u32 field)
 	return fake_current(field)->fields[field / 2];
 }
 
+u64 vmread_next(u32 field)
+{
+	return vmread(field);
+}
+
 void vmwrite(u32 field, u64 value)
 {
 	vmwrites++;
@@ -143,9 +148,9 @@ void vmwrite(u32 field, u64 value)
 	fake_current(field)->fields[field / 2] = value;
 }
 
-void vmclear(hpa_t hpa)
+void vmclear(const hpa_t *hpa)
 {
-	struct fake_vmcs *f = fake_vmcs_at(hpa);
+	struct fake_vmcs *f = fake_vmcs_at(*hpa);
 
 	vmclears++;
 	if (f->active && f->active != here)
@@ -156,12 +161,12 @@ void vmclear(hpa_t hpa)
 		*pointer_here() = NULL;
 }
 
-void vmptrld(hpa_t hpa)
+void vmptrld(const hpa_t *hpa)
 {
-	struct fake_vmcs *f = fake_vmcs_at(hpa);
+	struct fake_vmcs *f = fake_vmcs_at(*hpa);
 
 	vmptrlds++;
-	assert_int_equal(*(u32 *)phys_ptr(hpa), FAKE_REVISION);
+	assert_int_equal(*(u32 *)phys_ptr(*hpa), FAKE_REVISION);
 	if (f->active && f->active != here)
 		fail_msg("VMPTRLD of a VMCS that is active elsewhere");
 	f->active = here;
@@ -220,7 +225,7 @@ static inline u64 entered_field(u32 encoding)
 
 /* ---- entry.asm ---- */
 
-u32 vmx_enter(struct virt_vcpu *v, struct vmx_vcpu *x, const u8 *flags, u64 fill)
+void vmx_enter(struct virt_vcpu *v, struct vm_exit *e, struct vmx_vcpu *x)
 {
 	struct fake_vmcs *f = *pointer_here();
 
@@ -228,19 +233,23 @@ u32 vmx_enter(struct virt_vcpu *v, struct vmx_vcpu *x, const u8 *flags, u64 fill
 	assert_int_equal(f->hpa.v, v->hw_hpa.v);
 	assert_ptr_equal(x, v->hw);
 	assert_int_equal(x->launched, f->launched); /* VMRESUME, or VMLAUNCH */
-	if (*flags & CPU_ROOT_NMI)
-		return VMX_NMI_FIRST;
+	if (v->cpu->root_flags & CPU_ROOT_NMI) {
+		vmx_not_entered(v, e, VMX_NMI_FIRST);
+		return;
+	}
 	entered = *f;
 	entries++;
-	if (enter_result != VMX_EXITED)
-		return enter_result;
+	if (refusal) {
+		vmx_not_entered(v, e, refusal);
+		return;
+	}
 	if (guest)
 		guest();
 	if (!(f->fields[VMCS_EXIT_REASON / 2] & EXIT_REASON_ENTRY_FAILED)) {
 		f->launched = true;
 		f->fields[VMCS_ENTRY_INTR_INFO / 2] &= ~INTR_VALID;
 	}
-	return VMX_EXITED;
+	vmx_exited(v, e);
 }
 
 void vmx_open_nmi(void)
@@ -324,7 +333,7 @@ static inline void make_vcpu(enum virt_kind kind)
 	assert_int_equal(vmx_vcpu_init(&vcpu, &vm, NULL), 0);
 	vmcs = fake_vmcs_at(vcpu.hw_hpa);
 	guest = NULL;
-	enter_result = VMX_EXITED;
+	refusal = 0;
 	entries = vmreads = vmwrites = vmptrlds = vmclears = nmis_opened = invepts = invvpids = 0;
 	/* No exit yet: none of these says anything. */
 	for (u32 i = VMCS_INSN_ERROR; i <= VMCS_EXIT_INSN_INFO; i += 2)

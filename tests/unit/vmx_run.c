@@ -354,8 +354,9 @@ static void cr2_and_msrs(void **state)
 	vmx_set(&other, VREG_KERNEL_GS_BASE, 0x4444);
 	assert_int_equal(fake_msr_get(MSR_LSTAR), 0); /* it is not loaded */
 	fake_cr[2] = 0x5555;			      /* the guest's own changes */
-	fake_msr_set(MSR_LSTAR, 0x6666);
-	fake_msr_set(MSR_STAR, 0x7777);
+	fake_msr_set(MSR_KERNEL_GS_BASE, 0x8888);     /* by SWAPGS */
+	vmx_set(&vcpu, VREG_LSTAR, 0x6666);	      /* WRMSR exits */
+	vmx_set(&vcpu, VREG_STAR, 0x7777);
 	msr_writes = 0;
 	vmx_swap(&vcpu, &other, &cpu0);
 	assert_int_equal(fake_cr[2], 0x2222);
@@ -369,12 +370,31 @@ static void cr2_and_msrs(void **state)
 	assert_int_equal(fake_cr[2], 0x5555);
 	assert_int_equal(fake_msr_get(MSR_LSTAR), 0x6666);
 	assert_int_equal(fake_msr_get(MSR_STAR), 0x7777);
-	assert_int_equal(fake_msr_get(MSR_KERNEL_GS_BASE), 0);
+	assert_int_equal(fake_msr_get(MSR_KERNEL_GS_BASE), 0x8888);
+	fake_msr_set(MSR_KERNEL_GS_BASE, 0x9999);
 	vmx_put(&vcpu);
+	assert_int_equal(vmx_get(&vcpu, VREG_KERNEL_GS_BASE), 0x9999);
 	msr_writes = 0;
 	vmx_load(&vcpu, &cpu0);
 	assert_int_equal(msr_writes, 0);
 	free(phys_ptr(other.hw_hpa));
+}
+
+/* core/ reads it while the vCPU is not loaded. */
+static void cr8_is_told_when_it_leaves(void **state)
+{
+	struct virt_vcpu other = {0};
+
+	virt_features |= VIRT_TPR_SHADOW;
+	make_other(&other, &vm);
+	vmx_of(&vcpu)->virtual_apic[VIRTUAL_APIC_TPR] = 0x9f;
+	vmx_swap(&vcpu, &other, &cpu0);
+	assert_int_equal(vcpu.cr8, 9);
+	vmx_of(&other)->virtual_apic[VIRTUAL_APIC_TPR] = 0x30;
+	vmx_put(&other);
+	assert_int_equal(other.cr8, 3);
+	free(phys_ptr(other.hw_hpa));
+	vmx_load(&vcpu, &cpu0);
 }
 
 /* Root took one before the entry: nothing was delivered, and core/ gets it back. */
@@ -408,14 +428,14 @@ static void a_refused_instruction(void **state)
 {
 	vmx_inject(&vcpu, &(struct virt_event){.type = EVENT_INTR, .vector = 0x31});
 	vcpu.rip = 0x1000;
-	enter_result = VMX_FAILED;
+	refusal = VMX_FAILED;
 	put_field(VMCS_INSN_ERROR, 7);
 	enter();
 	assert_int_equal(last.reason, EXIT_INVALID);
 	assert_int_equal(last.raw, 7);
 	assert_int_equal(last.vectoring.type, EVENT_NONE); /* it still waits */
 	assert_int_equal(vcpu.rip, 0x1000);
-	enter_result = VMX_EXITED;
+	refusal = 0;
 	enter(); /* by VMLAUNCH */
 	assert_int_equal(entered_field(VMCS_ENTRY_INTR_INFO), INTR_VALID | 0x31);
 }
@@ -581,6 +601,7 @@ int main(void)
 		RUN(release),
 		RUN(debug_registers),
 		RUN(cr2_and_msrs),
+		RUN(cr8_is_told_when_it_leaves),
 		RUN(an_nmi_first),
 		RUN(a_refused_instruction),
 		RUN(a_refused_guest_state),
