@@ -68,16 +68,17 @@ static void use_virq(struct virt_vcpu *v)
 }
 
 /*
- * An interrupt that the guest takes at once goes in as a virtual interrupt (APM vol. 2, "Injecting
- * Virtual (INTR) Interrupts"), which is the same to the guest. With EVENTINJ, QEMU 7.2 delivers it
- * a second time when its own loop is left before the next exit (docs/architecture.md, "QEMU").
+ * Under QEMU an interrupt that the guest takes at once goes in as a virtual interrupt (APM vol. 2,
+ * "Injecting Virtual (INTR) Interrupts"), which is the same to the guest. With EVENTINJ, QEMU 7.2
+ * delivers it a second time when its own loop is left before the next exit (docs/architecture.md,
+ * "QEMU").
  */
 static bool inject_virq(struct virt_vcpu *v, u64 word)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
 
-	if ((word & VMCB_EVENT_TYPE) != VMCB_EVENT_INTR || !(vmcb->rflags & RFLAGS_IF) ||
-	    vmcb->int_state & INT_STATE_SHADOW)
+	if (!svm_features.qemu || (word & VMCB_EVENT_TYPE) != VMCB_EVENT_INTR ||
+	    !(vmcb->rflags & RFLAGS_IF) || vmcb->int_state & INT_STATE_SHADOW)
 		return false;
 	v->virq_event = word;
 	use_virq(v);

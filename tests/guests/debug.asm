@@ -86,6 +86,18 @@ after_cpuid:
 	setc al
 	cmp al, 1
 	check "DR6.BS"
+	mov ebx, MMIO_BASE
+	mov dword [FAULT_VECTOR], 0xff
+	pushfq
+	or dword [rsp], 0x100
+	popfq
+	mov [rbx], eax
+	nop
+	cmp dword [FAULT_VECTOR], 1
+	check "TF traps after an emulated MOV"
+	pushfq
+	and dword [rsp], ~0x100
+	popfq
 	finish
 idt32_support
 long_support

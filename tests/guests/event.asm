@@ -1,6 +1,6 @@
 ; SPDX-License-Identifier: MIT
 ; Events, with the interrupt controllers in the hypervisor: self IPI, LAPIC timer, PIC and PIT, TPR,
-; interrupt shadows, NMI blocking.
+; interrupt shadows.
 %include "guest.inc"
 %define APIC 0xfee00000
 	guest_header FLAG_IRQCHIP, END_STATUS
@@ -115,29 +115,6 @@
 	sti
 	nop
 	cli
-	; NMI to itself; a second one waits for IRET
-	mov qword [idt_nmi], 0
-	mov edi, IDT_AT + 2 * 16
-	lea rax, [rel nmi]
-	mov [rdi], ax
-	shr rax, 16
-	mov [rdi + 6], ax
-	xor r12d, r12d
-	xor r13d, r13d
-	mov dword [rbx + 0x300], 0x00044400
-	nop
-	cmp dword [SOFT_NMI], 0
-	je .opened
-	cmp r12d, 1
-	check "NMI: the second waits for interrupts to be open"
-	sti
-	nop
-	cli
-.opened:
-	cmp r12d, 2
-	check "NMI: the second comes after IRET"
-	cmp r13d, 0
-	check "NMIs do not nest"
 	; interrupts whose delivery touches pages for the first time: none is lost or doubled
 	mov dword [IRQ_COUNT], 0
 	mov r14, rsp
@@ -224,21 +201,6 @@
 	mov dword [rdi], 0x10
 	mov dword [rdi + 0x10], 0x10000
 	finish
-nmi:
-	inc r12d
-	cmp r12d, 1
-	jne .end
-	mov dword [rbx + 0x300], 0x00044400
-	nop
-	mov eax, 0
-	push rbx
-	cpuid
-	pop rbx
-	cmp r12d, 1
-	je .end
-	inc r13d
-.end:
-	iretq
 pit:
 	inc r12d
 	push rax
@@ -246,8 +208,6 @@ pit:
 	out 0x20, al
 	pop rax
 	iretq
-	align 8
-idt_nmi: dq 0
 idt32_support
 long_support
 guest_tables

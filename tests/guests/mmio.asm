@@ -129,19 +129,6 @@
 	mov rdi, 0x0000700000000000
 	movsd
 	end_faults
-	; single step over an emulated instruction
-	mov qword [FAULT_RESUME], 0
-	mov dword [FAULT_VECTOR], 0xff
-	pushfq
-	or dword [rsp], 0x100
-	popfq
-	mov [rbx], eax
-	nop
-	cmp dword [FAULT_VECTOR], 1
-	check "TF traps after an emulated MOV"
-	pushfq
-	and dword [rsp], ~0x100
-	popfq
 	finish
 idt32_support
 long_support

@@ -97,11 +97,25 @@
 	in eax, 0xe8
 	cmp eax, 0x44444444
 	check "exits under PAE"
-	faults 13, "PDPTE with reserved bits: #GP at MOV CR3"
 	mov dword [PDPT + 8], 0x1e7
+	xor eax, eax
+	cpuid
+	cmp ebx, 0x68747541 ; "Auth": with nested paging MOV CR3 reads no PDPTE
+	je .on_access
+	faults 13, "PDPTE with reserved bits: #GP at MOV CR3"
 	mov eax, PDPT
 	mov cr3, eax
 	end_faults_silicon
+	finish
+.on_access:
+	mov dword [FAULT_VECTOR], 0xff
+	mov eax, PDPT
+	mov cr3, eax
+	cmp dword [FAULT_VECTOR], 0xff
+	check "PDPTE with reserved bits: MOV CR3 takes it"
+	faults 14, "PDPTE with reserved bits: #PF where it is used"
+	mov eax, [0x40000000]
+	end_faults
 	finish
 idt32_support
 guest_tables

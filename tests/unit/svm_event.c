@@ -75,10 +75,12 @@ static void guest_takes_virq(void)
 	set_exit(SVM_INTR, 0, 0);
 }
 
-/* What the guest takes at once goes in as a virtual interrupt, without an exit at its window. */
+/* Under QEMU what the guest takes at once goes in as a virtual interrupt, without an exit at its
+ * window. */
 static void virtual_interrupt(void **state)
 {
 	load();
+	svm_features.qemu = true;
 	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
 	vcpu.dirty = 0;
 	svm_inject(&vcpu, &intr);
@@ -102,6 +104,7 @@ static void virtual_interrupt(void **state)
 static void virtual_interrupt_cut_short(void **state)
 {
 	load();
+	svm_features.qemu = true;
 	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
 	svm_inject(&vcpu, &intr);
 	guest = guest_interrupted;
@@ -115,11 +118,15 @@ static void virtual_interrupt_cut_short(void **state)
 	assert_int_equal(vmcb->int_control, V_INTR_MASKING);
 }
 
-/* Where V_IRQ would wait, the event injection delivers at once. */
+/* Elsewhere, and where V_IRQ would wait, the event injection delivers at once. */
 static void interrupt_by_event_injection(void **state)
 {
 	load();
 	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
+	svm_inject(&vcpu, &intr);
+	assert_int_equal(vmcb->event_inject, 0x80000031);
+	assert_int_equal(vmcb->int_control, V_INTR_MASKING);
+	svm_features.qemu = true;
 	vmcb->int_state = INT_STATE_SHADOW;
 	svm_inject(&vcpu, &intr);
 	assert_int_equal(vmcb->event_inject, 0x80000031);
@@ -242,6 +249,7 @@ static void window_in_shadow(void **state)
 static void window_behind_virq(void **state)
 {
 	load();
+	svm_features.qemu = true;
 	for (u32 order = 0; order < 2; order++) {
 		vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
 		if (order)
@@ -524,6 +532,7 @@ static void nmi_window_waits_for_injection(void **state)
 static void nmi_window_waits_for_virq(void **state)
 {
 	load();
+	svm_features.qemu = true;
 	vmcb->rflags = RFLAGS_ONE | RFLAGS_IF;
 	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
 	svm_inject(&vcpu, &intr);
