@@ -304,11 +304,12 @@ void vmx_choose_controls(enum virt_kind kind, u64 features, struct vmx_words *ch
 		c.cpu2 |= CPU2_RDTSCP;
 	if (features & VIRT_INVPCID)
 		c.cpu2 |= CPU2_INVPCID;
-	if (features & VIRT_XSAVES)
-		c.cpu2 |= CPU2_XSAVES;
-	if (kind == VIRT_MANAGEMENT && features & VIRT_WAITPKG)
-		c.cpu2 |= CPU2_USER_WAIT;
-	if (kind == VIRT_CHILD) {
+	if (kind == VIRT_MANAGEMENT) { /* what the host's CPUID has and a child's has not */
+		if (features & VIRT_XSAVES)
+			c.cpu2 |= CPU2_XSAVES;
+		if (features & VIRT_WAITPKG)
+			c.cpu2 |= CPU2_USER_WAIT;
+	} else {
 		c.cpu |= CPU_TSC_OFFSETTING;
 		if (features & VIRT_TSC_SCALING)
 			c.cpu2 |= CPU2_TSC_SCALING;

@@ -2,6 +2,34 @@
 ; Instructions that a hypervisor may intercept, in 64-bit mode; kvmclock's page.
 %include "guest.inc"
 %define CLOCK 0x300000
+; optional NAME, leaf, register and its bit, instructions up to end_faults: #UD unless CPUID has the bit
+%macro optional 4
+	mov eax, %2
+	xor ecx, ecx
+	cpuid
+	optional_bit %1, %3, %4
+%endmacro
+%macro optional_bit 3
+	mov r15d, 0xff
+	mov r14d, 6
+	bt %2, %3
+	cmovnc r15d, r14d
+	faults_as_r15 %1
+%endmacro
+%macro faults_as_r15 1
+%push faults
+%define %$vector r15d
+%define %$name %1
+	mov dword [FAULT_VECTOR], 0xff
+	lea rax, [rel %$after]
+	mov [FAULT_RESUME], rax
+%endmacro
+%macro end_optional 0
+%$after:
+	cmp dword [FAULT_VECTOR], r15d
+	check_silicon %$name
+%pop
+%endmacro
 	guest_header FLAG_IRQCHIP, END_STATUS
 	enter_protected
 	enter_long
@@ -50,6 +78,51 @@
 	invlpg [0x600000]
 	cmp dword [0x6a0000], 2
 	check "INVLPG: second translation"
+	optional "RDRAND", 1, ecx, 30
+	rdrand rbx
+	end_optional
+	optional "RDSEED", 7, ebx, 18
+	rdseed rbx
+	end_optional
+	optional "INVPCID", 7, ebx, 10
+	mov eax, 2
+	mov qword [SCRATCH], 0
+	mov qword [SCRATCH + 8], 0
+	invpcid rax, [SCRATCH]
+	end_optional
+	cmp r15d, 6
+	je .no_invpcid
+	faults 13, "INVPCID of no type: #GP"
+	mov eax, 4
+	invpcid rax, [SCRATCH]
+	end_faults
+.no_invpcid:
+	; XSAVES and XRSTORS, with nothing to save. SVM cannot take them away.
+	xor eax, eax
+	cpuid
+	cmp ebx, 0x756e6547 ; "Genu"
+	jne .no_xsaves
+	mov rax, cr4
+	or eax, 0x40000
+	mov cr4, rax
+	mov eax, 0xd
+	mov ecx, 1
+	cpuid
+	mov r13d, eax
+	optional_bit "XSAVES", r13d, 3
+	mov edi, SCRATCH
+	xor eax, eax
+	xor edx, edx
+	xsaves [rdi]
+	end_optional
+	mov rcx, 1 << 63
+	mov [SCRATCH + 520], rcx
+	optional_bit "XRSTORS", r13d, 3
+	xor eax, eax
+	xor edx, edx
+	xrstors [rdi]
+	end_optional
+.no_xsaves:
 	; descriptor tables over exits
 	mov eax, 0
 	cpuid
