@@ -309,10 +309,11 @@ struct virt_vcpu {
 		};
 	};
 	u8 soft_len; /* of the INT n being injected */
-	bool step_tf, step_refused;
+	bool step_tf, step_bs, step_refused;
 	u32 step_intercepts[2]; /* SVM: what a step's entry has more is taken back behind it */
 	u64 tsc_ratio;		/* SVM: enum tsc_ratio; the VMCB has no field for it */
 	u32 intercept_set;	/* enum virt_intercept in force */
+	u32 dr6;		/* SVM: the guest's, with INTERCEPT_DB */
 	u64 step_rip;
 };
 
@@ -321,7 +322,7 @@ enum virt_intercept {
 	INTERCEPT_INTR_WINDOW = BIT(0), /* exit when an interrupt could be delivered */
 	INTERCEPT_NMI_WINDOW = BIT(1),
 	INTERCEPT_MOV_DR = BIT(2),
-	INTERCEPT_DB = BIT(3), /* #DB */
+	INTERCEPT_DB = BIT(3), /* #DB; its payload is then what this one has to tell, not the old */
 	INTERCEPT_BP = BIT(4), /* #BP */
 	INTERCEPT_UD = BIT(5), /* #UD */
 	INTERCEPT_CR8_WRITE = BIT(6),

@@ -367,8 +367,7 @@ int control_exit(struct vcpu *vcpu, const struct vm_exit *e)
 	struct access a;
 	int error;
 
-	if ((e->reason == EXIT_DR_READ || e->reason == EXIT_DR_WRITE) &&
-	    !(vcpu->debug.control & DEBUG_HW_BREAKPOINT)) {
+	if ((e->reason == EXIT_DR_READ || e->reason == EXIT_DR_WRITE) && !debug_owns_moves(vcpu)) {
 		debug_go_live(vcpu); /* and the instruction runs again, without an exit */
 		return RUN_CONTINUE;
 	}

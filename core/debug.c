@@ -29,13 +29,17 @@ u32 debug_intercepts(const struct vcpu *vcpu)
 	/* A child's #UD is perhaps the other vendor's hypercall. */
 	u32 set = vcpu->vm->virt.kind == VIRT_CHILD ? INTERCEPT_UD : 0;
 
-	if (vmm_owns(vcpu))
+	/* With INTERCEPT_DB the guest's DR6 is not on the processor. */
+	if (vmm_owns(vcpu) || stepping(vcpu))
 		set |= INTERCEPT_MOV_DR | INTERCEPT_DB;
-	if (stepping(vcpu))
-		set |= INTERCEPT_DB;
 	if (vcpu->debug.control & DEBUG_SW_BREAKPOINT)
 		set |= INTERCEPT_BP;
 	return set;
+}
+
+bool debug_owns_moves(const struct vcpu *vcpu)
+{
+	return debug_intercepts(vcpu) & INTERCEPT_MOV_DR;
 }
 
 bool debug_blocks_interrupts(const struct vcpu *vcpu)
@@ -112,6 +116,7 @@ int debug_set(struct vcpu *vcpu, u32 control, const u64 debugreg[8])
 	vcpu->debug.dr7 = (debugreg[7] & 0xffff03ff) | DR7_ONE;
 	vcpu_update_debug(vcpu);
 	vcpu_set_rflags(vcpu, rflags);
+	vcpu_set_request(vcpu, REQUEST_EVENT); /* interrupts may be blocked or free now */
 	return 0;
 }
 
@@ -140,7 +145,6 @@ bool debug_exception(struct vcpu *vcpu, u8 vector, u64 dr6)
 		mine |= DR6_B0 | DR6_B1 | DR6_B2 | DR6_B3;
 	if (!(dr6 & mine))
 		return false;
-	virt->set(&vcpu->v, VREG_DR6, virt->get(&vcpu->v, VREG_DR6) & ~mine);
 	debug_exit(vcpu, VECTOR_DB, (dr6 & mine) | DR6_INIT);
 	return true;
 }

@@ -28,6 +28,9 @@ void debug_sync(struct vcpu *vcpu);
 /* The guest touches its debug registers: from now on they are on the processor while it runs. */
 void debug_go_live(struct vcpu *vcpu);
 u32 debug_intercepts(const struct vcpu *vcpu);
+/* The guest's MOV DR exit for the VMM's debugging, not only until it uses its registers. */
+bool debug_owns_moves(const struct vcpu *vcpu);
+/* KVM_GUESTDBG_BLOCKIRQ: neither interrupts nor NMIs are delivered. */
 bool debug_blocks_interrupts(const struct vcpu *vcpu);
 /* #DB or #BP that exited. True: it is the VMM's, and vcpu->exit is filled. */
 bool debug_exception(struct vcpu *vcpu, u8 vector, u64 dr6);

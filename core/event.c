@@ -248,6 +248,12 @@ bool event_prepare(struct vcpu *vcpu)
 	if (vcpu->injecting != EVENT_NONE)
 		give(vcpu, &(struct virt_event){.type = EVENT_NONE});
 	injected = inject_old(vcpu);
+	/* No window either: it would open at once, again and again. debug_set() asks for a new
+	 * look. */
+	if (debug_blocks_interrupts(vcpu)) {
+		event_set_intercepts(vcpu, 0);
+		return true;
+	}
 	if (!injected && __atomic_load_n(&events->nmi_queued, __ATOMIC_RELAXED) &&
 	    !virt->get(&vcpu->v, VREG_NMI_MASKED) && !in_shadow(vcpu)) {
 		__atomic_fetch_sub(&events->nmi_queued, 1, __ATOMIC_RELAXED);

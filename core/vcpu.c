@@ -250,7 +250,8 @@ void vcpu_retire(struct vcpu *vcpu)
 	if (!(rflags & (RFLAGS_RF | RFLAGS_TF)))
 		return;
 	virt->set(&vcpu->v, VREG_RFLAGS, rflags & ~(u64)RFLAGS_RF);
-	if (!(rflags & RFLAGS_TF))
+	/* SDM vol. 3, "Single-Stepping on Branches": with BTF other instructions do not trap. */
+	if (!(rflags & RFLAGS_TF) || virt->get(&vcpu->v, VREG_DEBUGCTL) & DEBUGCTL_BTF)
 		return;
 	if (vcpu->debug.control & DEBUG_SINGLE_STEP) {
 		vcpu->step_hit = true;

@@ -96,10 +96,25 @@ void svm_virq_settle(struct virt_vcpu *v, struct vm_exit *e)
 	use_virq(v);
 }
 
+/*
+ * A #DB adds to DR6, so what caused it shows only when that was clear (APM vol. 2, "Debug-Status
+ * Register (DR6)"). While core/ wants to know, the guest's own stands aside.
+ */
+static void swap_dr6(struct virt_vcpu *v, bool aside)
+{
+	struct vmcb *vmcb = vmcb_of(v);
+
+	if (aside)
+		v->dr6 = vmcb->dr6;
+	VMCB_SET(v, dr6, aside ? DR6_INIT : v->dr6, CLEAN_DRX);
+}
+
 void svm_intercept(struct virt_vcpu *v, u32 set)
 {
 	bool child = v->vm->kind == VIRT_CHILD;
 
+	if ((set ^ v->intercept_set) & INTERCEPT_DB && child)
+		swap_dr6(v, set & INTERCEPT_DB);
 	v->intercept_set = set;
 	v->nmi_window = child && set & INTERCEPT_NMI_WINDOW;
 	v->intr_window = set & INTERCEPT_INTR_WINDOW;
@@ -236,7 +251,9 @@ static void step(struct virt_vcpu *v)
 	v->stepping = true;
 	v->step_rip = v->rip;
 	v->step_tf = vmcb->rflags & RFLAGS_TF;
+	v->step_bs = vmcb->dr6 & DR6_BS; /* of an earlier one: not to be taken for this one's */
 	vmcb->rflags |= RFLAGS_TF;
+	VMCB_SET(v, dr6, vmcb->dr6 & ~(u64)DR6_BS, CLEAN_DRX);
 	v->step_intercepts[0] = vmcb->intercepts[SVM_EXCEPTION / 32];
 	v->step_intercepts[1] = vmcb->intercepts[SVM_PUSHF / 32];
 	vmcb->intercepts[SVM_EXCEPTION / 32] |= STEP_EXCEPTIONS;
@@ -279,10 +296,14 @@ static bool refuses_step(u64 code)
 static void end_step(struct virt_vcpu *v, struct vm_exit *e, bool trap)
 {
 	struct vmcb *vmcb = vmcb_of(v);
+	u64 dr6 = vmcb->dr6;
 
 	/* What a stepped IRET loaded is the guest's own. */
 	if (!v->step_tf && !(trap && v->nmi_state == NMI_IRET))
 		vmcb->rflags = v->rflags &= ~(u64)RFLAGS_TF;
+	if (trap && !v->step_tf)
+		dr6 &= ~(u64)DR6_BS;
+	VMCB_SET(v, dr6, v->step_bs ? dr6 | DR6_BS : dr6, CLEAN_DRX);
 	vmcb->intercepts[SVM_EXCEPTION / 32] = v->step_intercepts[0];
 	vmcb->intercepts[SVM_PUSHF / 32] = v->step_intercepts[1];
 	v->dirty |= CLEAN_INTERCEPTS;
@@ -297,8 +318,8 @@ static void end_step(struct virt_vcpu *v, struct vm_exit *e, bool trap)
 void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e)
 {
 	struct vmcb *vmcb = vmcb_of(v);
-	bool trap =
-		v->stepping && vmcb->exit_code == SVM_EXCEPTION + VECTOR_DB && vmcb->dr6 & DR6_BS;
+	bool trap = v->stepping && vmcb->exit_code == SVM_EXCEPTION + VECTOR_DB &&
+		    e->exception.payload & DR6_BS;
 	bool moved = trap || v->rip != v->step_rip;
 
 	if (v->stepping)
@@ -309,7 +330,6 @@ void svm_nmi_settle(struct virt_vcpu *v, struct vm_exit *e)
 		v->nmi_state = NMI_OPEN;
 	if (!trap || v->step_tf)
 		return;
-	VMCB_SET(v, dr6, vmcb->dr6 & ~(u64)DR6_BS, CLEAN_DRX);
 	if (vmcb->dr6 & (DR6_B0 | DR6_B1 | DR6_B2 | DR6_B3)) /* the guest's own came with it */
 		e->exception.payload &= ~(u64)DR6_BS;
 	else

@@ -200,8 +200,9 @@ void svm_static_intercepts(enum virt_kind kind, u32 words[INTERCEPT_WORDS])
 #define PLAIN_REASONS                                                                              \
 	(BIT(EXIT_CPUID) | BIT(EXIT_HLT) | BIT(EXIT_INTR) | BIT(EXIT_NMI) | BIT(EXIT_PAUSE))
 
-static void decode_exception(const struct vmcb *vmcb, struct vm_exit *e)
+static void decode_exception(struct virt_vcpu *v, struct vm_exit *e)
 {
+	struct vmcb *vmcb = vmcb_of(v);
 	u8 vector = vmcb->exit_code - SVM_EXCEPTION;
 
 	e->exception.vector = vector;
@@ -210,8 +211,12 @@ static void decode_exception(const struct vmcb *vmcb, struct vm_exit *e)
 	e->exception.payload = 0;
 	if (vector == VECTOR_PF)
 		e->exception.payload = vmcb->exit_info2;
-	if (vector == VECTOR_DB) /* DR6 in the VMCB has the new bits already */
-		e->exception.payload = vmcb->dr6 ^ DR6_INIT;
+	if (vector != VECTOR_DB)
+		return;
+	/* DR6 in the VMCB has the new bits already. */
+	e->exception.payload = vmcb->dr6 ^ DR6_INIT;
+	if (svm_dr6_aside(v))
+		VMCB_SET(v, dr6, DR6_INIT, CLEAN_DRX);
 }
 
 static void decode_task_switch(const struct vmcb *vmcb, struct vm_exit *e)
@@ -317,7 +322,7 @@ static noinline void decode_details(struct virt_vcpu *v, struct vm_exit *e)
 		svm_nmi_iret(v, e);
 		break;
 	case EXIT_EXCEPTION:
-		decode_exception(vmcb, e);
+		decode_exception(v, e);
 		break;
 	case EXIT_TASK_SWITCH:
 		decode_task_switch(vmcb, e);

@@ -72,6 +72,11 @@ void svm_set_segment(struct virt_vcpu *v, enum seg seg, const struct segment *s)
 /* event.c */
 void svm_inject(struct virt_vcpu *v, const struct virt_event *event);
 void svm_intercept(struct virt_vcpu *v, u32 set);
+/* v->dr6 is the guest's DR6, and the VMCB's starts clear. */
+static inline bool svm_dr6_aside(const struct virt_vcpu *v)
+{
+	return v->intercept_set & INTERCEPT_DB && v->vm->kind == VIRT_CHILD;
+}
 void svm_decode_vectoring(struct virt_vcpu *v, struct virt_event *event);
 /* After an entry with an interrupt as V_IRQ: one not taken is reported as cut short. */
 void svm_virq_settle(struct virt_vcpu *v, struct vm_exit *e);

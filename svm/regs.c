@@ -20,7 +20,6 @@ static const struct plain_reg plain_regs[VREG_COUNT] = {
 	PLAIN(VREG_CR0, cr0, CLEAN_CRX),
 	PLAIN(VREG_CR2, cr2, CLEAN_CR2),
 	PLAIN(VREG_CR3, cr3, CLEAN_CRX),
-	PLAIN(VREG_DR6, dr6, CLEAN_DRX),
 	PLAIN(VREG_DR7, dr7, CLEAN_DRX),
 	PLAIN(VREG_PAT, g_pat, CLEAN_NP),
 	PLAIN(VREG_DEBUGCTL, debugctl, CLEAN_LBR),
@@ -65,6 +64,8 @@ u64 svm_get(struct virt_vcpu *v, enum virt_reg reg)
 		return v->mce_forced ? vmcb->cr4 & ~(u64)CR4_MCE : vmcb->cr4;
 	case VREG_CR8:
 		return vmcb->int_control & V_TPR & 15;
+	case VREG_DR6:
+		return svm_dr6_aside(v) ? v->dr6 : vmcb->dr6;
 	case VREG_EFER:
 		return vmcb->efer & ~(u64)EFER_SVME;
 	case VREG_INT_SHADOW:
@@ -113,6 +114,11 @@ void svm_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
 		VMCB_SET(v, int_control, (vmcb->int_control & ~(u64)V_TPR) | (value & 15),
 			 CLEAN_TPR);
 		v->cr8 = value & 15;
+		return;
+	case VREG_DR6:
+		v->dr6 = value;
+		if (!svm_dr6_aside(v))
+			VMCB_SET(v, dr6, value, CLEAN_DRX);
 		return;
 	case VREG_EFER:
 		VMCB_SET(v, efer, value | EFER_SVME, CLEAN_CRX);

@@ -271,6 +271,78 @@ static void run_errors(int kvm)
 	close(vm);
 }
 
+/* Real-mode code that is stepped, and handlers that say their vector. */
+static void load_steps(uint8_t *memory)
+{
+	static const uint8_t code[] = {0x90, 0x90, 0x90, 0x90, 0xeb, 0xfe}; /* nops, and on */
+
+	memcpy(memory + LOAD_AT, code, sizeof(code));
+	for (uint8_t vector = 2; vector <= 4; vector += 2) {
+		const uint8_t handler[] = {0xb0, vector, 0xe6, 0xf4, 0xcf}; /* out 0xf4, iret */
+
+		*(uint32_t *)(memory + 4 * vector) = 0x9000 + 16 * vector;
+		memcpy(memory + 0x9000 + 16 * vector, handler, sizeof(handler));
+	}
+}
+
+/* Steps to that address, or 0. */
+static int steps_to(int vcpu, struct kvm_run *run, uint64_t address)
+{
+	return ioctl(vcpu, KVM_RUN, 0) == 0 && run->exit_reason == KVM_EXIT_DEBUG &&
+	       run->debug.arch.pc == address;
+}
+
+static int says(int vcpu, struct kvm_run *run, uint8_t vector)
+{
+	return ioctl(vcpu, KVM_RUN, 0) == 0 && run->exit_reason == KVM_EXIT_IO &&
+	       run->io.port == 0xf4 && *((uint8_t *)run + run->io.data_offset) == vector;
+}
+
+/* KVM_GUESTDBG_BLOCKIRQ: steps go on below an NMI and an interrupt, which come when it ends. */
+static int step_below_interrupts(int vm, int vcpu, struct kvm_run *run)
+{
+	struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP |
+						   KVM_GUESTDBG_BLOCKIRQ};
+	struct kvm_irq_level line = {.irq = 4, .level = 1}; /* a PIC nobody set up: vector 4 */
+	int ok = ioctl(vcpu, KVM_SET_GUEST_DEBUG, &debug) == 0 && steps_to(vcpu, run, LOAD_AT + 1);
+
+	ok = ok && ioctl(vcpu, KVM_NMI) == 0 && ioctl(vm, KVM_IRQ_LINE, &line) == 0;
+	for (int i = 2; ok && i <= 4; i++)
+		ok = steps_to(vcpu, run, LOAD_AT + i);
+	debug.control = 0;
+	return ok && ioctl(vcpu, KVM_SET_GUEST_DEBUG, &debug) == 0 && says(vcpu, run, 2) &&
+	       says(vcpu, run, 4);
+}
+
+static void run_steps(int kvm, int run_size)
+{
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0), vcpu = -1, ok;
+	uint8_t *memory =
+		mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct kvm_userspace_memory_region region = {.memory_size = MEMORY,
+						     .userspace_addr = (uintptr_t)memory};
+	struct kvm_regs regs = {.rip = LOAD_AT, .rflags = 0x202, .rsp = 0x7000};
+	struct kvm_sregs sregs;
+	struct kvm_run *run;
+
+	load_steps(memory);
+	ok = ioctl(vm, KVM_SET_TSS_ADDR, 0xfffbd000) == 0 &&
+	     ioctl(vm, KVM_CREATE_IRQCHIP, 0) == 0 &&
+	     ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0;
+	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
+	run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	ok = ok && run != MAP_FAILED && ioctl(vcpu, KVM_GET_SREGS, &sregs) == 0;
+	sregs.cs.base = sregs.cs.selector = 0;
+	ok = ok && ioctl(vcpu, KVM_SET_SREGS, &sregs) == 0 &&
+	     ioctl(vcpu, KVM_SET_REGS, &regs) == 0 && step_below_interrupts(vm, vcpu, run);
+	printf("%s steps\n", ok ? "ok" : "FAIL");
+	*(ok ? &passed : &failed) += 1;
+	munmap(run, run_size);
+	close(vcpu);
+	close(vm);
+	munmap(memory, MEMORY);
+}
+
 static int used_features(int kvm)
 {
 	int vm = ioctl(kvm, KVM_CREATE_VM, 0);
@@ -303,6 +375,7 @@ int main(int argc, char **argv)
 		argv++;
 	}
 	run_errors(kvm);
+	run_steps(kvm, run_size);
 	run_guests(kvm, run_size, argc, argv);
 	for (unsigned bit = 1; bit && features; bit <<= 1) {
 		without = features & bit;

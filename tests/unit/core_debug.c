@@ -84,7 +84,13 @@ static void single_steps(void **state)
 	assert_false(vcpu_rflags(vcpu) & RFLAGS_TF); /* hidden */
 	set_reg(VREG_DR6, DR6_INIT | DR6_BS);
 	expect_debug_exit(exception(VECTOR_DB, DR6_BS), VECTOR_DB, DR6_INIT | DR6_BS);
+	assert_int_equal(reg(VREG_DR6), DR6_INIT | DR6_BS); /* the guest's, of a step of its own */
+	/* Its DR6 is not on the processor: moves are settled here, and it does not stand still. */
+	vcpu->v.gpr[GPR_RAX] = 0xffff0ff0;
+	expect_debug_exit(mov_dr(true, 6, GPR_RAX), VECTOR_DB, DR6_INIT | DR6_BS);
 	assert_int_equal(reg(VREG_DR6), DR6_INIT);
+	assert_int_equal(vcpu->v.rip, CODE + 3);
+	vcpu->v.rip = CODE;
 	/* The guest clears TF (POPF); the next run steps all the same. */
 	set_reg(VREG_RFLAGS, RFLAGS_ONE);
 	push(EXIT_INTR, 0);
@@ -126,6 +132,18 @@ static void the_trap_behind_mov_ss(void **state)
 	assert_int_equal(events_delivered(), 1);
 	assert_exception(VECTOR_DB);
 	assert_int_equal(reg(VREG_DR6), DR6_INIT | DR6_BS);
+}
+
+/* SDM vol. 3, "Single-Stepping on Branches": what exits and is settled here is no branch. */
+static void steps_on_branches_only(void **state)
+{
+	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_TF);
+	set_reg(VREG_DEBUGCTL, DEBUGCTL_BTF);
+	run_insn(EXIT_CPUID, 2);
+	assert_int_equal(events_delivered(), 0);
+	set_reg(VREG_DEBUGCTL, 0);
+	run_insn(EXIT_CPUID, 2);
+	assert_exception(VECTOR_DB);
 }
 
 static void a_step_over_port_io(void **state)
@@ -243,6 +261,7 @@ int main(void)
 		cmocka_unit_test_setup(software_breakpoints, setup),
 		cmocka_unit_test_setup(single_steps, setup),
 		cmocka_unit_test_setup(the_trap_behind_mov_ss, setup),
+		cmocka_unit_test_setup(steps_on_branches_only, setup),
 		cmocka_unit_test_setup(a_step_over_port_io, setup),
 		cmocka_unit_test_setup(hardware_breakpoints, setup),
 		cmocka_unit_test_setup(moves_follow_the_manual, setup),

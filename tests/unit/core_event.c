@@ -331,10 +331,28 @@ static void debugging_blocks_interrupts(void **state)
 	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
 	waiting = 0x31;
 	assert_int_equal(debug_set(vcpu, DEBUG_ENABLE | DEBUG_BLOCK_INTERRUPTS, dr), 0);
-	vcpu_set_request(vcpu, REQUEST_EVENT);
+	vcpu_post_nmi(vcpu);
 	push(EXIT_INTR, 0);
 	run();
 	assert_int_equal(events_delivered(), 0);
+	/* No window: the guest would exit without end. */
+	assert_int_equal(vcpu->intercepts & (INTERCEPT_INTR_WINDOW | INTERCEPT_NMI_WINDOW), 0);
+	/* An exception is the guest's own doing. */
+	vcpu_inject_gp(vcpu, 0);
+	push(EXIT_INTR, 0);
+	run();
+	assert_exception(VECTOR_GP);
+	/* What waited comes as soon as it may. */
+	assert_int_equal(debug_set(vcpu, 0, dr), 0);
+	push(EXIT_INTR, 0);
+	run();
+	assert_int_equal(last_event().type, EVENT_NMI);
+	assert_true(vcpu->intercepts & INTERCEPT_INTR_WINDOW);
+	push(EXIT_INTR_WINDOW, 0);
+	push(EXIT_INTR, 0);
+	run();
+	assert_int_equal(last_event().type, EVENT_INTR);
+	assert_int_equal(last_event().vector, 0x31);
 }
 
 static void an_event_prepared_but_not_entered_is_kept(void **state)

@@ -493,6 +493,52 @@ static void nmi_window_at_iret(void **state)
 	assert_int_equal(vmcb->rflags, RFLAGS_ONE);
 }
 
+/* A step of the guest's that it has not cleared yet is neither taken for this one nor lost. */
+static void guest_steps_again(void)
+{
+	assert_int_equal(vmcb->dr6, DR6_INIT);
+	guest_steps();
+}
+
+static void guest_breaks(void)
+{
+	leave_at(0x2000, SVM_EXCEPTION + VECTOR_DB, DR6_INIT | DR6_B0, RFLAGS_ONE | RFLAGS_TF);
+}
+
+static void an_old_step_stays(void **state)
+{
+	inject_nmi();
+	vmcb->dr6 = DR6_INIT | DR6_BS;
+	svm_intercept(&vcpu, INTERCEPT_NMI_WINDOW);
+	guest = guest_breaks; /* before the IRET */
+	assert_int_equal(enter()->reason, EXIT_EXCEPTION);
+	assert_int_equal(svm_get(&vcpu, VREG_NMI_MASKED), 1);
+	assert_int_equal(vmcb->dr6, DR6_INIT | DR6_BS | DR6_B0);
+	vmcb->dr6 = DR6_INIT | DR6_BS;
+	guest = guest_steps_again;
+	assert_int_equal(enter()->reason, EXIT_NMI_WINDOW);
+	assert_int_equal(vmcb->dr6, DR6_INIT | DR6_BS);
+}
+
+/* For the VMM's debugging, each #DB tells what it was alone. */
+static void causes_stand_alone(void **state)
+{
+	load();
+	svm_set(&vcpu, VREG_DR6, DR6_INIT | DR6_BS);
+	svm_intercept(&vcpu, INTERCEPT_DB);
+	assert_int_equal(vmcb->dr6, DR6_INIT);
+	assert_int_equal(svm_get(&vcpu, VREG_DR6), DR6_INIT | DR6_BS);
+	guest = guest_breaks;
+	assert_int_equal(enter()->exception.payload, DR6_B0);
+	assert_int_equal(vmcb->dr6, DR6_INIT);
+	svm_set(&vcpu, VREG_DR6, DR6_INIT | DR6_B1);
+	assert_int_equal(vmcb->dr6, DR6_INIT);
+	svm_intercept(&vcpu, INTERCEPT_DB | INTERCEPT_BP);
+	assert_int_equal(svm_get(&vcpu, VREG_DR6), DR6_INIT | DR6_B1);
+	svm_intercept(&vcpu, 0);
+	assert_int_equal(vmcb->dr6, DR6_INIT | DR6_B1);
+}
+
 /* The guest single-steps itself: the trap is its own, too. */
 static void nmi_window_guest_tf(void **state)
 {
@@ -663,6 +709,8 @@ int main(void)
 		CHILD(nmi_no_window),
 		CHILD(nmi_window_at_iret),
 		CHILD(nmi_window_guest_tf),
+		CHILD(an_old_step_stays),
+		CHILD(causes_stand_alone),
 		CHILD(nmi_window_in_shadow),
 		CHILD(nmi_window_waits_for_injection),
 		CHILD(nmi_window_waits_for_virq),
