@@ -803,7 +803,7 @@ static void complete(struct context *c)
 
 static enum emulation_result unknown(struct context *c)
 {
-	if (!c->cpl)
+	if (!c->cpl || c->vcpu->vm->emulation_failures)
 		return EMULATE_UNKNOWN;
 	vcpu_inject_ud(c->vcpu); /* an application must not end its VM */
 	return EMULATE_DONE;

@@ -246,20 +246,50 @@ static void set_tsc_ratio(struct vcpu *vcpu, u64 ratio)
 	vcpu_set_tsc_offset(vcpu, offset);
 }
 
-int vcpu_set_tsc_khz(struct vcpu *vcpu, u32 khz)
+static int ratio_of(u64 features, u32 khz, u64 *ratio)
 {
 	u64 host = host_tsc_khz, tolerance = host * 250 / 1000000;
-	u64 asked = khz ? khz : host, ratio = TSC_RATIO_ONE;
 
-	if (asked < host - tolerance || asked > host + tolerance) {
-		ratio = (asked << TSC_RATIO_SHIFT) / host;
-		if (!(vcpu->v.features & VIRT_TSC_SCALING) || !ratio || ratio >= TSC_RATIO_LIMIT)
-			return -EINVAL;
-	}
+	*ratio = TSC_RATIO_ONE;
+	if (khz >= host - tolerance && khz <= host + tolerance)
+		return 0;
+	*ratio = ((u64)khz << TSC_RATIO_SHIFT) / host;
+	if (!(features & VIRT_TSC_SCALING) || !*ratio || *ratio >= TSC_RATIO_LIMIT)
+		return -EINVAL;
+	return 0;
+}
+
+int vcpu_set_tsc_khz(struct vcpu *vcpu, u32 khz)
+{
+	u32 asked = khz ? khz : host_tsc_khz;
+	u64 ratio;
+
+	if (ratio_of(vcpu->v.features, asked, &ratio))
+		return -EINVAL;
 	vcpu->tsc_khz = asked;
 	if (ratio != vcpu->tsc_ratio)
 		set_tsc_ratio(vcpu, ratio);
 	return 0;
+}
+
+int vm_set_tsc_khz(struct vm *vm, u32 khz)
+{
+	u32 asked = khz ? khz : host_tsc_khz;
+	u64 ratio;
+
+	if (ratio_of(vm->virt.features, asked, &ratio))
+		return -EINVAL;
+	vm->guest_tsc_khz = asked;
+	return 0;
+}
+
+void vcpu_restore_tsc_offset(struct vcpu *vcpu, u64 offset)
+{
+	struct vm *vm = vcpu->vm;
+
+	vm->tsc_ratio = vcpu->tsc_ratio;
+	vm->tsc_offset = offset;
+	vcpu_set_tsc_offset(vcpu, offset);
 }
 
 /*

@@ -57,8 +57,12 @@ void msr_pass_through(struct vm *vm);
 
 u64 vcpu_tsc(struct vcpu *vcpu);
 void vcpu_set_tsc_offset(struct vcpu *vcpu, u64 offset);
+/* The VMM's: the VM's other vCPUs follow it when the VMM writes their TSCs. */
+void vcpu_restore_tsc_offset(struct vcpu *vcpu, u64 offset);
 /*
  * KVM_SET_TSC_KHZ. 0: the host's rate, which all are that differ by less than Linux's 250 ppm.
  * -EINVAL: the processor cannot scale so.
  */
 int vcpu_set_tsc_khz(struct vcpu *vcpu, u32 khz);
+/* The same for vCPUs that are created later. */
+int vm_set_tsc_khz(struct vm *vm, u32 khz);

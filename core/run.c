@@ -47,12 +47,20 @@ static void internal_data(struct vcpu *vcpu, u32 suberror, u64 a, u64 b, u64 c, 
 	vcpu->exit.internal.data[2] = c;
 }
 
-/* As KVM: flags (1: bytes follow), then their count in one byte and 15 of them. */
+/*
+ * As KVM: flags (1: bytes follow), then their count in one byte and 15 of them. A guest's user code
+ * cannot end its VM so: it gets #UD, unless the VMM wants to know.
+ */
 static int emulation_error(struct vcpu *vcpu, const u8 *bytes, u32 count)
 {
 	u8 packed_bytes[16] = {count};
 	u64 words[2];
 
+	if (!vcpu->vm->emulation_failures) {
+		vcpu_inject_ud(vcpu);
+		if (virt->get(&vcpu->v, VREG_CPL))
+			return RUN_CONTINUE;
+	}
 	memcpy(packed_bytes + 1, bytes, count);
 	memcpy(words, packed_bytes, sizeof(words));
 	internal_data(vcpu, INTERNAL_EMULATION, count ? 1 : 0, words[0], words[1], 3);

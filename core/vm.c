@@ -59,6 +59,7 @@ int vm_init(struct vm *vm, enum virt_kind kind)
 		return error;
 	vm->boot_tsc = rdtsc();
 	vm->tsc_khz = host_tsc_khz;
+	vm->guest_tsc_khz = host_tsc_khz;
 	vm->tsc_ratio = TSC_RATIO_ONE;
 	vm->tsc_offset = -vm->boot_tsc;
 	vm->low_water = LOW_WATER;
@@ -129,6 +130,9 @@ int vcpu_create(struct vm *vm, u32 id, struct vcpu **out)
 	vcpu->v.deadline = NO_DEADLINE;
 	cpuid_reset(vcpu);
 	vcpu_set_tsc_offset(vcpu, vm->tsc_ratio == TSC_RATIO_ONE ? vm->tsc_offset : -vm->boot_tsc);
+	error = vcpu_set_tsc_khz(vcpu, vm->guest_tsc_khz);
+	if (error)
+		return error;
 	xstate_reset(vcpu);
 	vcpu_reset(vcpu, false);
 	vcpu_release(vcpu);

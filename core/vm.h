@@ -24,10 +24,11 @@ struct vm {
 	struct bus ports, mmio, msrs;
 	const struct irqchip_ops *irqchip; /* NULL: the VMM delivers interrupts */
 	void *devices;			   /* devices/: the irqchip's state */
-	u64 wake[VM_VCPUS / 64]; /* vCPU indexes that must be woken; taken by the driver */
-	u64 boot_tsc;		 /* host TSC at creation: kvmclock's zero */
-	u64 wall_time_ns;	 /* since 1970, at boot_tsc: an argument of creation */
-	u32 tsc_khz;
+	u64 wake[VM_VCPUS / 64];   /* vCPU indexes that must be woken; taken by the driver */
+	u64 boot_tsc;		   /* host TSC at creation: kvmclock's zero */
+	u64 wall_time_ns;	   /* since 1970, at boot_tsc: an argument of creation */
+	u32 tsc_khz;		   /* the host's */
+	u32 guest_tsc_khz;	   /* of its new vCPUs */
 	u64 tsc_ratio, tsc_offset; /* of its vCPUs, while their TSCs agree */
 	bool split_irqchip;
 	bool x2apic_ids_32bit; /* KVM_CAP_X2APIC_API's flags */
@@ -38,7 +39,9 @@ struct vm {
 	bool (*clock_update)(struct vcpu *vcpu);
 	struct msr_filter *msr_filter; /* NULL: none */
 	u32 msr_exits; /* enum msr_exit_reason: accesses that go to the VMM instead of #GP */
-	u64 caps;      /* kvm/: what KVM_ENABLE_CAP switched on */
+	bool emulation_failures; /* those of user code go to the VMM, too */
+	u32 vcpu_ids;		 /* kvm/: KVM_CAP_MAX_VCPU_ID; 0: not set */
+	u64 caps;		 /* kvm/: what KVM_ENABLE_CAP switched on */
 };
 
 extern u32 host_tsc_khz; /* set by boot/ before the first VM */

@@ -145,6 +145,15 @@ struct keel_create_vcpu {
 	__u64 run; /* physical address of the 3 contiguous pages that the VMM will map */
 };
 
+/*
+ * KVM_HAS_DEVICE_ATTR (the first 24 bytes suffice), KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR:
+ * struct kvm_device_attr, whose addr is not looked at, and the value.
+ */
+struct keel_device_attr {
+	__u32 flags, group;
+	__u64 attr, addr, value;
+};
+
 #define KEEL_MAP_WRITE 1u
 
 struct keel_map {

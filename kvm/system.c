@@ -74,6 +74,13 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
+	case KVM_CAP_CLOCKSOURCE:
+	case KVM_CAP_NOP_IO_DELAY:
+	case KVM_CAP_ENABLE_CAP:
+	case KVM_CAP_IOAPIC_POLARITY_IGNORED:
+	case KVM_CAP_VCPU_ATTRIBUTES:
+	case KVM_CAP_SYS_ATTRIBUTES:
+	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 	case KVM_CAP_SREGS2:
 	case KVM_CAP_X86_USER_SPACE_MSR:
 	case KVM_CAP_X86_MSR_FILTER:
@@ -83,6 +90,7 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_TSC_CONTROL:
+	case KVM_CAP_VM_TSC_CONTROL:
 		return (virt_features & VIRT_TSC_SCALING) != 0;
 	case KVM_CAP_NR_VCPUS:
 		return cpu_count;
@@ -191,6 +199,21 @@ static int get_feature(struct call *call, u32 index, u64 *value)
 static s64 get_msrs(struct call *call)
 {
 	return msrs_list(call, get_feature, false);
+}
+
+static s64 has_attribute(struct call *call)
+{
+	const struct kvm_device_attr *attribute = call->data;
+
+	return attribute->group || attribute->attr != KVM_X86_XCOMP_GUEST_SUPP ? -ENXIO : 0;
+}
+
+static s64 get_attribute(struct call *call)
+{
+	struct keel_device_attr *attribute = call->data;
+
+	attribute->value = xstate_supported();
+	return has_attribute(call);
 }
 
 static s64 get_mce_cap_supported(struct call *call)
@@ -389,6 +412,9 @@ static const struct request rows[] = {
 	{KVM_GET_MSR_INDEX_LIST, 0, 0, 0, get_msr_index_list},
 	{KVM_GET_MSR_FEATURE_INDEX_LIST, 0, 0, 0, get_msr_feature_index_list},
 	{KVM_GET_MSRS, 0, 0, 0, get_msrs},
+	{KVM_HAS_DEVICE_ATTR, sizeof(struct kvm_device_attr), 0, 0, has_attribute},
+	{KVM_GET_DEVICE_ATTR, sizeof(struct keel_device_attr), sizeof(struct keel_device_attr), 0,
+	 get_attribute},
 	{KVM_X86_GET_MCE_CAP_SUPPORTED, 0, sizeof(u64), 0, get_mce_cap_supported},
 	{KVM_TRACE_ENABLE, 0, 0, 0, trace},
 	{KVM_TRACE_PAUSE, 0, 0, 0, trace},

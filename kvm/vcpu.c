@@ -304,6 +304,33 @@ static s64 set_tsc_khz(struct call *call)
 	return vcpu_set_tsc_khz(call->vcpu, (u32)call->argument);
 }
 
+static s64 has_attribute(struct call *call)
+{
+	const struct kvm_device_attr *attribute = call->data;
+
+	return attribute->group != KVM_VCPU_TSC_CTRL || attribute->attr != KVM_VCPU_TSC_OFFSET
+		       ? -ENXIO
+		       : 0;
+}
+
+static s64 get_attribute(struct call *call)
+{
+	struct keel_device_attr *attribute = call->data;
+
+	attribute->value = call->vcpu->tsc_offset;
+	return has_attribute(call);
+}
+
+static s64 set_attribute(struct call *call)
+{
+	const struct keel_device_attr *attribute = call->data;
+	s64 error = has_attribute(call);
+
+	if (!error)
+		vcpu_restore_tsc_offset(call->vcpu, attribute->value);
+	return error;
+}
+
 /* ---- APIC, events, interrupts ---------------------------------------------------------- */
 
 static s64 get_lapic(struct call *call)
@@ -496,6 +523,10 @@ static const struct request rows[] = {
 	 translate},
 	{KVM_GET_TSC_KHZ, 0, 0, 0, get_tsc_khz},
 	{KVM_SET_TSC_KHZ, 0, 0, 0, set_tsc_khz},
+	{KVM_HAS_DEVICE_ATTR, sizeof(struct kvm_device_attr), 0, 0, has_attribute},
+	{KVM_GET_DEVICE_ATTR, sizeof(struct keel_device_attr), sizeof(struct keel_device_attr), 0,
+	 get_attribute},
+	{KVM_SET_DEVICE_ATTR, sizeof(struct keel_device_attr), 0, 0, set_attribute},
 	{KVM_ENABLE_CAP, sizeof(struct kvm_enable_cap), 0, 0, enable_cap},
 	{KVM_KVMCLOCK_CTRL, 0, 0, 0, clock_ctrl},
 	{KVM_TPR_ACCESS_REPORTING, sizeof(struct kvm_tpr_access_ctl),

@@ -3,6 +3,7 @@
 #include <linux/kvm.h>
 
 #include "core/mgmt.h"
+#include "core/msr.h"
 #include "devices/irqchip.h"
 #include "devices/kvmclock.h"
 #include "devices/pit.h"
@@ -163,7 +164,8 @@ static s64 create_vcpu(struct call *call)
 	struct vcpu *vcpu;
 	int error;
 
-	if (args->id >= VCPU_ID_MAX || !IS_ALIGNED(args->run, PAGE_SIZE))
+	if (args->id >= (vm->vcpu_ids ? vm->vcpu_ids : VCPU_ID_MAX) ||
+	    !IS_ALIGNED(args->run, PAGE_SIZE))
 		return -EINVAL;
 	if (vm->vcpu_count >= VM_VCPUS)
 		return -EINVAL;
@@ -366,6 +368,15 @@ static s64 split_irqchip(struct vm *vm, u64 pins)
 	return irqchip_create_split(vm, pins);
 }
 
+/* Once: the VMM promises that there are no higher ones. */
+static s64 max_vcpu_id(struct vm *vm, u64 ids)
+{
+	if (ids > VCPU_ID_MAX || (vm->vcpu_ids && vm->vcpu_ids != ids))
+		return -EINVAL;
+	vm->vcpu_ids = ids;
+	return 0;
+}
+
 static s64 enable_cap(struct call *call)
 {
 	const struct kvm_enable_cap *cap = call->data;
@@ -386,6 +397,13 @@ static s64 enable_cap(struct call *call)
 		return 0;
 	case KVM_CAP_SPLIT_IRQCHIP:
 		return split_irqchip(vm, cap->args[0]);
+	case KVM_CAP_MAX_VCPU_ID:
+		return max_vcpu_id(vm, cap->args[0]);
+	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
+		if (cap->args[0] & ~1ull)
+			return -EINVAL;
+		vm->emulation_failures = cap->args[0];
+		return 0;
 	case KVM_CAP_X86_USER_SPACE_MSR:
 		if (cap->args[0] & ~(u64)MSR_EXIT_REASONS)
 			return -EINVAL;
@@ -406,7 +424,12 @@ static s64 enable_cap(struct call *call)
 
 static s64 get_tsc_khz(struct call *call)
 {
-	return call->vm->tsc_khz;
+	return call->vm->guest_tsc_khz;
+}
+
+static s64 set_tsc_khz(struct call *call)
+{
+	return vm_set_tsc_khz(call->vm, (u32)call->argument);
 }
 
 static s64 do_without(struct call *call)
@@ -449,6 +472,7 @@ static const struct request rows[] = {
 	{KVM_GET_CLOCK, 0, sizeof(struct kvm_clock_data), 0, get_clock},
 	{KVM_SET_CLOCK, sizeof(struct kvm_clock_data), 0, REQUEST_LOCK, set_clock},
 	{KVM_GET_TSC_KHZ, 0, 0, 0, get_tsc_khz},
+	{KVM_SET_TSC_KHZ, 0, 0, REQUEST_LOCK, set_tsc_khz},
 	{KEEL_DO_WITHOUT, 0, 0, REQUEST_LOCK, do_without},
 	{KEEL_DESTROY, 0, 0, REQUEST_DYING, vm_destroy},
 	{KEEL_TAKE_BACK, 0, 0, REQUEST_DYING, vm_take_back},

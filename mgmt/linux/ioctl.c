@@ -60,6 +60,7 @@ static const struct row vm_rows[] = {
 	{KVM_GET_CLOCK, OUT},
 	{KVM_SET_CLOCK, IN},
 	{KVM_GET_TSC_KHZ, NONE},
+	{KVM_SET_TSC_KHZ, VALUE},
 	{},
 };
 
@@ -204,11 +205,47 @@ out:
 	return result;
 }
 
+/* The value goes behind the struct. An unknown attribute is told before a bad address is. */
+static long device_attr(struct keel_vm *vm, u64 handle, u32 request, void __user *arg)
+{
+	struct keel_device_attr *data = kzalloc(sizeof(*data), GFP_KERNEL_ACCOUNT);
+	void __user *value;
+	long result = -EFAULT;
+
+	if (!data)
+		return -ENOMEM;
+	if (copy_from_user(data, arg, sizeof(struct kvm_device_attr)))
+		goto out;
+	value = u64_to_user_ptr(data->addr);
+	result = call(vm, handle, KVM_HAS_DEVICE_ATTR, virt_to_phys(data), sizeof(*data)).value;
+	if (result || request == KVM_HAS_DEVICE_ATTR)
+		goto out;
+	result = -EFAULT;
+	if (request == KVM_SET_DEVICE_ATTR &&
+	    copy_from_user(&data->value, value, sizeof(data->value)))
+		goto out;
+	result = call(vm, handle, request, virt_to_phys(data), sizeof(*data)).value;
+	if (!result && request == KVM_GET_DEVICE_ATTR &&
+	    copy_to_user(value, &data->value, sizeof(data->value)))
+		result = -EFAULT;
+out:
+	kfree(data);
+	return result;
+}
+
+static bool is_device_attr(u32 request)
+{
+	return request == KVM_HAS_DEVICE_ATTR || request == KVM_GET_DEVICE_ATTR ||
+	       request == KVM_SET_DEVICE_ATTR;
+}
+
 long keel_pass(struct keel_vm *vm, u64 handle, u32 request, unsigned long arg, long unknown)
 {
 	const struct row *rows = !vm ? system_rows : handle == vm->handle ? vm_rows : vcpu_rows;
 	const struct row *row = find(rows, request);
 
+	if (is_device_attr(request) && rows != vm_rows)
+		return device_attr(vm, handle, request, (void __user *)arg);
 	if (!row)
 		return unknown;
 	if (row->direction == NONE || row->direction == VALUE)

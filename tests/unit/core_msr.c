@@ -331,7 +331,7 @@ static void tscs_at_a_rate_of_their_own(void **state)
 	u64 value;
 
 	fake_tsc_step = 0;
-	host_tsc_khz = machine_vm->tsc_khz = 2000000;
+	host_tsc_khz = machine_vm->tsc_khz = machine_vm->guest_tsc_khz = 2000000;
 	assert_int_equal(vcpu_set_tsc_khz(vcpu, 3000000), -EINVAL);
 	assert_int_equal(vcpu_create(machine_vm, 1, &other), 0);
 	vcpu->v.features |= VIRT_TSC_SCALING;
@@ -360,7 +360,34 @@ static void tscs_at_a_rate_of_their_own(void **state)
 	assert_int_equal(vcpu_set_tsc_khz(vcpu, 512000000), -EINVAL);
 	assert_int_equal(vcpu_set_tsc_khz(vcpu, 511999999), 0);
 	assert_int_equal(vcpu_set_tsc_khz(vcpu, 1), 0);
+	/* A rate for all vCPUs to come. */
+	assert_int_equal(vm_set_tsc_khz(machine_vm, 3000000), -EINVAL);
+	machine_vm->virt.features |= VIRT_TSC_SCALING;
+	assert_int_equal(vm_set_tsc_khz(machine_vm, 3000000), 0);
+	assert_int_equal(vcpu_create(machine_vm, 2, &other), 0);
+	assert_int_equal(other->tsc_khz, 3000000);
+	assert_int_equal(other->tsc_ratio, TSC_RATIO_ONE * 3 / 2);
+	assert_int_equal(vm_set_tsc_khz(machine_vm, 0), 0);
+	assert_int_equal(machine_vm->guest_tsc_khz, 2000000);
+	assert_int_equal(machine_vm->tsc_khz, 2000000);
 	host_tsc_khz = 1000000;
+}
+
+static void offsets_that_the_vmm_restores(void **state)
+{
+	struct vcpu *other;
+
+	fake_tsc_step = 0;
+	assert_int_equal(vcpu_create(machine_vm, 1, &other), 0);
+	vcpu->request = 0;
+	vcpu_restore_tsc_offset(vcpu, -5ull);
+	assert_int_equal(reg(VREG_TSC_OFFSET), -5ull);
+	assert_int_equal(vcpu_tsc(vcpu), fake_tsc - 5);
+	assert_true(vcpu->request & REQUEST_CLOCK);
+	/* A TSC that is restored near it means the same. */
+	assert_int_equal(msr_host_set(other, MSR_TSC, fake_tsc + 5), 0);
+	assert_int_equal(other->tsc_offset, -5ull);
+	assert_int_equal(vcpu->msr.tsc_adjust, 0);
 }
 
 static void small_ones(void **state)
@@ -738,6 +765,7 @@ int main(void)
 		cmocka_unit_test_setup(the_tsc_and_its_adjustment, setup),
 		cmocka_unit_test_setup(tscs_of_a_vm_agree, setup),
 		cmocka_unit_test_setup(tscs_at_a_rate_of_their_own, setup),
+		cmocka_unit_test_setup(offsets_that_the_vmm_restores, setup),
 		cmocka_unit_test_setup(small_ones, setup),
 		cmocka_unit_test_setup(devices_come_first, setup),
 		cmocka_unit_test_setup(paravirtual_msrs, setup),

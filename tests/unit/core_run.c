@@ -1114,6 +1114,29 @@ static void what_cannot_be_emulated_is_told(void **state)
 	assert_true(vcpu->events.interrupt.injected); /* and it is not lost */
 }
 
+/* User code cannot end its VM with what cannot be emulated. */
+static void user_code_that_cannot_be_emulated_faults(void **state)
+{
+	struct vm_exit e = slat(0xd0000000, true);
+
+	memcpy(guest_at(CODE), "\x0f\x01\x00", 3); /* sgdt [eax] */
+	fake_push_exit(&e);
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->events.exception.vector, VECTOR_UD); /* beside the exit */
+	vcpu->events.exception.pending = false;
+	set_seg(SEG_SS, 0x1b, 0, 0xffffffff, SEG_P | SEG_S | SEG_DPL | 3 | SEG_DB | SEG_G);
+	fake_push_exit(&e);
+	push(EXIT_INTR, 0);
+	assert_int_equal(run(), RUN_INTERRUPTED);
+	assert_int_equal(last_event().vector, VECTOR_UD);
+	machine_vm->emulation_failures = true;
+	fake_push_exit(&e);
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->exit.internal.suberror, INTERNAL_EMULATION);
+	assert_int_equal(events_delivered(), 1);
+	assert_false(vcpu->events.exception.pending);
+}
+
 static void every_exit_is_counted_and_timed(void **state)
 {
 	static struct exit_ring ring;
@@ -1266,6 +1289,7 @@ int main(void)
 		cmocka_unit_test_setup(an_mmio_read_takes_the_answer, setup),
 		cmocka_unit_test_setup(read_only_slots, setup),
 		cmocka_unit_test_setup(what_cannot_be_emulated_is_told, setup),
+		cmocka_unit_test_setup(user_code_that_cannot_be_emulated_faults, setup),
 		cmocka_unit_test_setup(every_exit_is_counted_and_timed, setup),
 		cmocka_unit_test_setup(the_chips_cr8_and_the_processors, setup),
 		cmocka_unit_test_setup(flush_wait_sees_every_cpu_leave, setup),

@@ -28,7 +28,7 @@ static u64 below(u64 limit)
 enum { SYSTEM, VM, VCPU, KINDS };
 
 /* By the object that they are for; each is tried on the others too. */
-static const u32 numbers[KINDS][40] = {
+static const u32 numbers[KINDS][64] = {
 	[SYSTEM] =
 		{
 			KVM_GET_API_VERSION,
@@ -101,7 +101,8 @@ static const u32 numbers[KINDS][40] = {
 			KVM_SET_GUEST_DEBUG, KVM_TRANSLATE,
 			KVM_GET_TSC_KHZ,     KVM_SET_TSC_KHZ,
 			KVM_KVMCLOCK_CTRL,   KVM_TPR_ACCESS_REPORTING,
-			KVM_SET_VAPIC_ADDR,
+			KVM_SET_VAPIC_ADDR,  KVM_HAS_DEVICE_ATTR,
+			KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR,
 		},
 };
 

@@ -4,6 +4,7 @@
 
 #include "core/cpuid.h"
 #include "core/msr.h"
+#include "core/xstate.h"
 
 static void test_api_version_and_mmap_size(void **state)
 {
@@ -47,6 +48,21 @@ static void test_machine_check_capability(void **state)
 	assert_int_equal(cap, BIT(8) | BIT(24));
 }
 
+static void test_device_attributes(void **state)
+{
+	struct keel_device_attr a = {.attr = KVM_X86_XCOMP_GUEST_SUPP};
+
+	assert_int_equal(request(0, KVM_HAS_DEVICE_ATTR, &a, sizeof(struct kvm_device_attr)), 0);
+	assert_int_equal(request(0, KVM_GET_DEVICE_ATTR, &a, sizeof(a)), 0);
+	assert_int_equal(a.value, xstate_supported());
+	assert_int_equal(request(0, KVM_SET_DEVICE_ATTR, &a, sizeof(a)), -EINVAL);
+	a.attr = 1;
+	assert_int_equal(request(0, KVM_GET_DEVICE_ATTR, &a, sizeof(a)), -ENXIO);
+	a.attr = 0;
+	a.group = 1;
+	assert_int_equal(request(0, KVM_HAS_DEVICE_ATTR, &a, sizeof(a)), -ENXIO);
+}
+
 static void test_trace_is_not_supported(void **state)
 {
 	assert_int_equal(call(0, KVM_TRACE_ENABLE, 0, 0, 0), -EOPNOTSUPP);
@@ -88,6 +104,13 @@ static void test_check_extension(void **state)
 		KVM_CAP_SREGS2,
 		KVM_CAP_X86_USER_SPACE_MSR,
 		KVM_CAP_X86_MSR_FILTER,
+		KVM_CAP_CLOCKSOURCE,
+		KVM_CAP_NOP_IO_DELAY,
+		KVM_CAP_ENABLE_CAP,
+		KVM_CAP_IOAPIC_POLARITY_IGNORED,
+		KVM_CAP_VCPU_ATTRIBUTES,
+		KVM_CAP_SYS_ATTRIBUTES,
+		KVM_CAP_EXIT_ON_EMULATION_FAILURE,
 	};
 	static const u32 zero[] = {
 		KVM_CAP_COALESCED_MMIO,
@@ -95,6 +118,7 @@ static void test_check_extension(void **state)
 		KVM_CAP_IRQFD,
 		KVM_CAP_IOEVENTFD,
 		KVM_CAP_TSC_CONTROL,
+		KVM_CAP_VM_TSC_CONTROL,
 		KVM_CAP_X86_SMM,
 		KVM_CAP_NESTED_STATE,
 		KVM_CAP_VAPIC,
@@ -390,6 +414,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_api_version_and_mmap_size, start_two),
 		cmocka_unit_test_setup(test_unknown_requests, start_two),
+		cmocka_unit_test_setup(test_device_attributes, start_two),
 		cmocka_unit_test_setup(test_trace_is_not_supported, start_two),
 		cmocka_unit_test_setup(test_machine_check_capability, start_two),
 		cmocka_unit_test_setup(test_check_extension, start_two),

@@ -666,6 +666,31 @@ static void test_tsc_khz(void **state)
 	virt_features &= ~(u64)VIRT_TSC_SCALING;
 }
 
+static void test_device_attributes(void **state)
+{
+	struct keel_device_attr a = {.attr = KVM_VCPU_TSC_OFFSET, .group = KVM_VCPU_TSC_CTRL};
+	struct keel_device_attr bad = a;
+
+	assert_int_equal(on_vcpu(KVM_HAS_DEVICE_ATTR, &a, sizeof(struct kvm_device_attr)), 0);
+	assert_int_equal(on_vcpu(KVM_GET_DEVICE_ATTR, &a, sizeof(a)), 0);
+	assert_int_equal(a.value, vcpu->tsc_offset);
+	a.value = 0x1234;
+	a.addr = 1;
+	assert_int_equal(on_vcpu(KVM_SET_DEVICE_ATTR, &a, sizeof(a)), 0);
+	assert_int_equal(vcpu->tsc_offset, 0x1234);
+	assert_int_equal(on_vcpu(KVM_SET_DEVICE_ATTR, &a, sizeof(a) - 1), -EINVAL);
+	bad.attr = 1;
+	for (u32 i = 0; i < 2; i++) {
+		assert_int_equal(on_vcpu(KVM_HAS_DEVICE_ATTR, &bad, sizeof(bad)), -ENXIO);
+		assert_int_equal(on_vcpu(KVM_GET_DEVICE_ATTR, &bad, sizeof(bad)), -ENXIO);
+		assert_int_equal(on_vcpu(KVM_SET_DEVICE_ATTR, &bad, sizeof(bad)), -ENXIO);
+		bad = (struct keel_device_attr){.group = 1};
+	}
+	assert_int_equal(bad.value, 0);
+	assert_int_equal(vcpu->tsc_offset, 0x1234);
+	assert_int_equal(request(vm, KVM_HAS_DEVICE_ATTR, &a, sizeof(a)), -ENOTTY);
+}
+
 static void test_without_apic(void **state)
 {
 	static struct kvm_lapic_state lapic;
@@ -1020,6 +1045,7 @@ int main(void)
 		cmocka_unit_test_setup(test_apic_base_msr, start_with_irqchip),
 		cmocka_unit_test_setup(test_apic_base_msr, start),
 		cmocka_unit_test_setup(test_tsc_khz, start),
+		cmocka_unit_test_setup(test_device_attributes, start),
 		cmocka_unit_test_setup(test_without_apic, start),
 		cmocka_unit_test_setup(test_with_apic, start_with_irqchip),
 		cmocka_unit_test_setup(test_events, start),

@@ -611,6 +611,8 @@ static void test_enable_cap(void **state)
 	assert_int_equal(enable(vm, KVM_CAP_X2APIC_API, 0, 4), -EINVAL);
 	assert_int_equal(enable(vm, KVM_CAP_X86_USER_SPACE_MSR, 0, 8), -EINVAL);
 	assert_int_equal(enable(vm, KVM_CAP_X86_USER_SPACE_MSR, 0, 7), 0);
+	assert_int_equal(enable(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 0, 2), -EINVAL);
+	assert_int_equal(enable(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 0, 1), 0);
 	/* One client depends on these two being refused. */
 	assert_int_equal(enable(vm, KVM_CAP_TSC_DEADLINE_TIMER, 0, 1), -EINVAL);
 	assert_int_equal(enable(vm, KVM_CAP_IRQFD, 0, 1), -EINVAL);
@@ -684,6 +686,26 @@ static void test_msr_filter(void **state)
 	assert_int_equal(pool_free_pages(&v->pool), free);
 }
 
+static void test_max_vcpu_id(void **state)
+{
+	assert_int_equal(enable(vm, KVM_CAP_MAX_VCPU_ID, 0, 4097), -EINVAL);
+	assert_int_equal(enable(vm, KVM_CAP_MAX_VCPU_ID, 0, 3), 0);
+	assert_int_equal(enable(vm, KVM_CAP_MAX_VCPU_ID, 0, 3), 0);
+	assert_int_equal(enable(vm, KVM_CAP_MAX_VCPU_ID, 0, 4), -EINVAL);
+	assert_int_equal(vcpu_try(vm, 3), -EINVAL);
+	assert_true(vcpu_try(vm, 2) > 0);
+}
+
+static void test_tsc_khz(void **state)
+{
+	assert_int_equal(call(vm, KVM_SET_TSC_KHZ, 2000501, 0, 0), -EINVAL);
+	assert_int_equal(call(vm, KVM_SET_TSC_KHZ, 2000400, 0, 0), 0);
+	assert_int_equal(call(vm, KVM_GET_TSC_KHZ, 0, 0, 0), 2000400);
+	assert_int_equal(call(vcpu_new(vm, 0), KVM_GET_TSC_KHZ, 0, 0, 0), 2000400);
+	assert_int_equal(call(vm, KVM_SET_TSC_KHZ, 0, 0, 0), 0);
+	assert_int_equal(call(vm, KVM_GET_TSC_KHZ, 0, 0, 0), 2000000);
+}
+
 static void test_split_irqchip(void **state)
 {
 	assert_int_equal(enable(vm, KVM_CAP_SPLIT_IRQCHIP, 0, 4097), -EINVAL);
@@ -746,6 +768,8 @@ int main(void)
 		cmocka_unit_test_setup(test_clock, start),
 		cmocka_unit_test_setup(test_enable_cap, start),
 		cmocka_unit_test_setup(test_msr_filter, start),
+		cmocka_unit_test_setup(test_max_vcpu_id, start),
+		cmocka_unit_test_setup(test_tsc_khz, start),
 		cmocka_unit_test_setup(test_split_irqchip, start),
 		cmocka_unit_test_setup(test_split_irqchip_comes_before_vcpus, start),
 		cmocka_unit_test_setup(test_take_wake, start),

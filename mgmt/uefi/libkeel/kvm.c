@@ -407,6 +407,36 @@ static int pass_on(struct vm *vm, u64 handle, u64 request, u64 arg)
 	return (int)vm_call(vm, handle, request, arg, bytes, 0).value;
 }
 
+/* The value goes behind the struct. */
+static int device_attr(struct vm *vm, u64 handle, u64 request, const struct kvm_device_attr *arg)
+{
+	struct keel_device_attr data;
+	int result;
+
+	if (!arg)
+		return -EFAULT;
+	data = (struct keel_device_attr){arg->flags, arg->group, arg->attr, arg->addr, 0};
+	result = pass_on(vm, handle, KVM_HAS_DEVICE_ATTR, (u64)&data);
+	if (result || request == KVM_HAS_DEVICE_ATTR)
+		return result;
+	if (!data.addr)
+		return -EFAULT;
+	if (request == KVM_SET_DEVICE_ATTR)
+		memcpy(&data.value, (void *)data.addr, sizeof(data.value));
+	result = (int)(vm ? vm_call(vm, handle, request, (u64)&data, sizeof(data), 0)
+			  : call(handle, request, (u64)&data, sizeof(data), 0))
+			 .value;
+	if (!result && request == KVM_GET_DEVICE_ATTR)
+		memcpy((void *)data.addr, &data.value, sizeof(data.value));
+	return result;
+}
+
+static bool is_device_attr(u64 request)
+{
+	return request == KVM_HAS_DEVICE_ATTR || request == KVM_GET_DEVICE_ATTR ||
+	       request == KVM_SET_DEVICE_ATTR;
+}
+
 /* ---- creation ---- */
 
 static int add_vm(struct vm *vm)
@@ -696,6 +726,8 @@ static int system_ioctl(u64 request, u64 arg)
 {
 	if (request == KVM_CREATE_VM)
 		return create_vm(arg);
+	if (is_device_attr(request))
+		return device_attr(NULL, KEEL_SYSTEM_HANDLE, request, (const void *)arg);
 	return pass_on(NULL, KEEL_SYSTEM_HANDLE, request, arg);
 }
 
@@ -725,6 +757,8 @@ static int vcpu_ioctl(struct vcpu *vcpu, u64 request, u64 arg)
 		return -EIO;
 	if (request == KVM_RUN)
 		return arg ? -EINVAL : kvm_run(vcpu);
+	if (is_device_attr(request))
+		return device_attr(vcpu->vm, vcpu->handle, request, (const void *)arg);
 	return pass_on(vcpu->vm, vcpu->handle, request, arg);
 }
 
