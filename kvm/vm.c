@@ -51,6 +51,10 @@ static s64 unmap(struct call *call)
 
 	if (args->size > KEEL_MAP_BYTES)
 		return -E2BIG;
+	/* Linux asks for every page that it takes from the VMM, used by the guest or not. */
+	error = guest_mem_used(mem, GPA(args->gpa), args->size);
+	if (error <= 0)
+		return error;
 	error = guest_mem_unmap(mem, GPA(args->gpa), args->size);
 	if (error && error != -EAGAIN)
 		return error;

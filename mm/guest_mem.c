@@ -163,7 +163,7 @@ void guest_mem_unmap_finish(struct guest_mem *m, gpa_t gpa, u64 size)
 	spin_unlock(&m->lock);
 }
 
-int guest_mem_mapped(struct guest_mem *m, gpa_t gpa, u64 size)
+static int look(struct guest_mem *m, gpa_t gpa, u64 size, bool *unmapping)
 {
 	gpa_t at = gpa;
 	bool mapped;
@@ -174,8 +174,24 @@ int guest_mem_mapped(struct guest_mem *m, gpa_t gpa, u64 size)
 		return -EINVAL;
 	spin_lock(&m->lock);
 	mapped = stage2_next(&m->s2, &at, gpa.v + size, &leaf, &flags);
+	*unmapping = m->unmapping;
 	spin_unlock(&m->lock);
 	return mapped;
+}
+
+int guest_mem_mapped(struct guest_mem *m, gpa_t gpa, u64 size)
+{
+	bool unmapping;
+
+	return look(m, gpa, size, &unmapping);
+}
+
+int guest_mem_used(struct guest_mem *m, gpa_t gpa, u64 size)
+{
+	bool unmapping = false;
+	int mapped = look(m, gpa, size, &unmapping);
+
+	return mapped ?: unmapping;
 }
 
 int guest_mem_release(struct guest_mem *m, u64 budget)

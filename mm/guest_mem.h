@@ -97,6 +97,11 @@ void guest_mem_unmap_finish(struct guest_mem *m, gpa_t gpa, u64 size);
 /* 1: some page of [gpa, gpa + size) is mapped, 0: none is. -EINVAL as above. */
 int guest_mem_mapped(struct guest_mem *m, gpa_t gpa, u64 size);
 /*
+ * 1: some page of it is mapped, or may be in a TLB still, since an unmap of this VM has not been
+ * finished; 0: there is nothing to unmap or to wait for. -EINVAL as above.
+ */
+int guest_mem_used(struct guest_mem *m, gpa_t gpa, u64 size);
+/*
  * For a VM that never runs again: drops all references to frames, at most `budget` mappings a
  * call: -EAGAIN while there are more, then 0.
  */

@@ -200,6 +200,20 @@ static void test_is_mapped(void **state)
 	assert_int_equal(guest_mem_mapped(&mem, GPA(BIT(48)), PAGE_SIZE), -EINVAL);
 }
 
+/* While another CPU unmaps, a TLB may have what the tables have not any more. */
+static void test_is_used(void **state)
+{
+	assert_int_equal(map(SLOT + MIB, RAM, 2 * PAGE_SIZE, true), 0);
+	assert_int_equal(guest_mem_used(&mem, GPA(SLOT), MIB), 0);
+	assert_int_equal(guest_mem_used(&mem, GPA(SLOT), 2 * MIB), 1);
+	assert_int_equal(guest_mem_unmap(&mem, GPA(SLOT + MIB), PAGE_SIZE), 0);
+	assert_int_equal(guest_mem_used(&mem, GPA(SLOT), MIB + PAGE_SIZE), 1);
+	guest_mem_unmap_finish(&mem, GPA(SLOT + MIB), PAGE_SIZE);
+	assert_int_equal(guest_mem_used(&mem, GPA(SLOT), MIB + PAGE_SIZE), 0);
+	assert_int_equal(guest_mem_used(&mem, GPA(SLOT), 2 * MIB), 1);
+	assert_int_equal(guest_mem_used(&mem, GPA(1), PAGE_SIZE), -EINVAL);
+}
+
 static void test_unmap_errors(void **state)
 {
 	assert_int_equal(guest_mem_unmap(&mem, GPA(1), PAGE_SIZE), -EINVAL);
@@ -902,6 +916,7 @@ int main(void)
 		cmocka_unit_test_setup(test_rights, setup),
 		cmocka_unit_test_setup(test_unmap_in_two_steps, setup),
 		cmocka_unit_test_setup(test_is_mapped, setup),
+		cmocka_unit_test_setup(test_is_used, setup),
 		cmocka_unit_test_setup(test_unmap_errors, setup),
 		cmocka_unit_test_setup(test_pool_comes_back, setup),
 		cmocka_unit_test_setup(test_release, setup),
