@@ -46,6 +46,7 @@ static struct page *allocate(u64 pages, unsigned int *order)
 
 static void free_range(const struct keel_range *range)
 {
+	atomic_long_sub(1l << range->order, &keel_objects.pages);
 	__free_pages(range->page, range->order);
 }
 
@@ -80,6 +81,7 @@ int keel_donate(u64 pages, struct keel_range *range)
 	range->page = allocate(pages, &range->order);
 	if (!range->page)
 		return -ENOMEM;
+	atomic_long_add(1l << range->order, &keel_objects.pages);
 	r = hypercall_system(KEEL_DONATE, page_to_phys(range->page), 0, 1ull << range->order);
 	if (r.value < 0) {
 		free_range(range);

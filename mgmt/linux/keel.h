@@ -93,6 +93,13 @@ struct keel_vm {
 
 extern struct keel_info keel_info;
 
+/* What there is now. All are 0 while there is no VM. */
+struct keel_objects {
+	atomic_long_t vms, vcpus, slots;
+	atomic_long_t pages; /* that Keel has from us */
+};
+extern struct keel_objects keel_objects;
+
 /* module.c */
 struct kvm_vcpu;
 extern struct kvm_vcpu *keel_no_vcpu;

@@ -424,6 +424,7 @@ static void slot_remove(struct keel_vm *vm, struct keel_slot *slot)
 	interval_tree_remove(&slot->hva, &vm->hvas);
 	spin_unlock(&vm->map_lock);
 	kfree(slot);
+	atomic_long_dec(&keel_objects.slots);
 }
 
 static void slot_add(struct keel_vm *vm, struct keel_slot *slot)
@@ -432,6 +433,7 @@ static void slot_add(struct keel_vm *vm, struct keel_slot *slot)
 	list_add(&slot->list, &vm->slots);
 	interval_tree_insert(&slot->hva, &vm->hvas);
 	spin_unlock(&vm->map_lock);
+	atomic_long_inc(&keel_objects.slots);
 }
 
 /* Keel has accepted the region: the driver's record follows. `slot` is for a new one. */

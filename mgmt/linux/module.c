@@ -8,6 +8,7 @@
 #include <asm/irq_vectors.h>
 
 struct keel_info keel_info;
+struct keel_objects keel_objects;
 /* What Linux's entry code wants to have for its own KVM; it only counts signals there. */
 struct kvm_vcpu *keel_no_vcpu;
 
@@ -129,6 +130,18 @@ static int show_frames(char *text, const struct kernel_param *unused)
 
 static const struct kernel_param_ops frames_ops = {.get = show_frames};
 module_param_cb(frames, &frames_ops, NULL, 0400);
+
+/* /sys/module/keel/parameters/objects: this driver's own count of them. */
+static int show_objects(char *text, const struct kernel_param *unused)
+{
+	return sysfs_emit(
+		text, "vms %ld vcpus %ld slots %ld pages %ld\n",
+		atomic_long_read(&keel_objects.vms), atomic_long_read(&keel_objects.vcpus),
+		atomic_long_read(&keel_objects.slots), atomic_long_read(&keel_objects.pages));
+}
+
+static const struct kernel_param_ops objects_ops = {.get = show_objects};
+module_param_cb(objects, &objects_ops, NULL, 0400);
 
 static int __init keel_load(void)
 {

@@ -298,8 +298,10 @@ static const struct file_operations vcpu_fops = {
 
 void vcpu_free(struct keel_vcpu *vcpu)
 {
-	free_pages_exact(vcpu->run, RUN_BYTES);
+	if (vcpu->run)
+		free_pages_exact(vcpu->run, RUN_BYTES);
 	kfree(vcpu);
+	atomic_long_dec(&keel_objects.vcpus);
 }
 
 static int add(struct keel_vm *vm, struct keel_vcpu *vcpu, u32 id)
@@ -333,6 +335,7 @@ int vcpu_create(struct keel_vm *vm, u32 id)
 
 	if (!vcpu)
 		return error;
+	atomic_long_inc(&keel_objects.vcpus);
 	vcpu->vm = vm;
 	vcpu->armed = ~0ull;
 	mutex_init(&vcpu->mutex);
@@ -345,7 +348,7 @@ int vcpu_create(struct keel_vm *vm, u32 id)
 	/* Keel's vCPU comes last: it cannot be taken out of the VM again. */
 	error = fd = get_unused_fd_flags(O_CLOEXEC);
 	if (error < 0)
-		goto free_run;
+		goto free;
 	file = anon_inode_getfile("kvm-vcpu", &vcpu_fops, vcpu, O_RDWR);
 	error = PTR_ERR_OR_ZERO(file);
 	if (error)
@@ -361,9 +364,7 @@ int vcpu_create(struct keel_vm *vm, u32 id)
 	return fd;
 put_fd:
 	put_unused_fd(fd);
-free_run:
-	free_pages_exact(vcpu->run, RUN_BYTES);
 free:
-	kfree(vcpu);
+	vcpu_free(vcpu);
 	return error;
 }

@@ -10,6 +10,13 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+static void vm_free(struct keel_vm *vm)
+{
+	mmdrop(vm->mm);
+	kfree(vm);
+	atomic_long_dec(&keel_objects.vms);
+}
+
 void vm_put(struct keel_vm *vm)
 {
 	if (!refcount_dec_and_test(&vm->users))
@@ -21,8 +28,7 @@ void vm_put(struct keel_vm *vm)
 	vm_take_back(vm);
 	for (u32 i = 0; i < vm->vcpu_count; i++)
 		vcpu_free(vm->vcpus[i]);
-	mmdrop(vm->mm);
-	kfree(vm);
+	vm_free(vm);
 }
 
 static int vm_release(struct inode *inode, struct file *file)
@@ -242,6 +248,7 @@ int vm_create(unsigned long type)
 
 	if (!vm)
 		return -ENOMEM;
+	atomic_long_inc(&keel_objects.vms);
 	refcount_set(&vm->users, 1);
 	init_rwsem(&vm->pit_lock);
 	mutex_init(&vm->vcpus_lock);
@@ -266,7 +273,6 @@ end:
 take_back:
 	vm_take_back(vm);
 drop:
-	mmdrop(vm->mm);
-	kfree(vm);
+	vm_free(vm);
 	return error;
 }
