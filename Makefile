@@ -215,9 +215,9 @@ $(B)/kvm/%: tests/kvm/%.c
 # Clients of Linux alone
 LINUX_CLIENTS := $(patsubst tests/kvm/linux/%.c,%,$(wildcard tests/kvm/linux/*.c))
 
-$(B)/kvm/linux/%: tests/kvm/linux/%.c
+$(B)/kvm/linux/%: tests/kvm/linux/%.c tests/kvm/linux/flat.h
 	@mkdir -p $(@D)
-	$(CC) -O2 -static -pthread -Wall $< -o $@
+	$(CC) -O2 -static -pthread -Wall -I. $< -o $@
 
 # One of them as a 32-bit program, too
 $(B)/kvm/linux/driver32: tests/kvm/linux/driver.c

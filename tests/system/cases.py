@@ -152,10 +152,8 @@ def modules(*names):
 # Compressed memory to swap to
 SWAP = ("for m in zsmalloc lzo lzo-rle zram; do insmod /lib/modules/$m.ko; done; "
         "echo 512M >/sys/block/zram0/disksize; mkswap /dev/zram0; swapon /dev/zram0; ")
-# At some moment of its first seconds each
-KILLS = ("i=0; while [ $i -lt 30 ]; do memory >/dev/null & usleep $((RANDOM * 40)); kill -9 $!; wait $!; "
-         "i=$((i + 1)); done 2>/dev/null; echo killed $i; sleep 1; cat /sys/module/keel/parameters/frames; "
-         "rmmod keel && echo unloaded")
+SWAPPING = ("--memory", "1024", *modules("zsmalloc", "lzo", "lzo-rle", "zram"))
+UNLOADED = "; rmmod keel && echo unloaded"
 QEMU_LINUX = [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0$"]
 WITH_QEMU = ("--with-qemu", "--memory", "3072")
 OOPS = [r"\bWARNING: |\bBUG: |Call Trace:"] # what Linux says of itself
@@ -242,10 +240,21 @@ CASES += [
     Case("Linux's /dev/kvm from keel.ko: bare-metal guests", 120, Linux("guests; dmesg -c | tail -20"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", *OOPS]),
     Case("Linux's /dev/kvm from keel.ko: guest memory swapped, merged, replaced", 180,
-         Linux(SWAP + "memory swap", ("--memory", "1024", *modules("zsmalloc", "lzo", "lzo-rle", "zram"))),
+         Linux(SWAP + "memory swap", SWAPPING),
          [r"KSM merges", r"swap: most of it is out", r"MEMORY passed"], forbid=[r"^FAIL", *OOPS]),
-    Case("Linux's /dev/kvm from keel.ko: VMMs killed while their guests run", 180,
-         Linux(KILLS), [r"^killed 30$", r"^donated 0 mapped 0$", r"^unloaded"], forbid=OOPS),
+    Case("Linux's /dev/kvm from keel.ko: 200 VMMs killed at every moment of a VM's life", 180,
+         Linux("kills 200" + UNLOADED, ("--memory", "1024")),
+         [r"^killed 200, 200 left nothing", r"KILLS passed", r"^unloaded"], forbid=OOPS),
+    Case("Linux's /dev/kvm from keel.ko: 20 VMMs killed", 180,
+         Linux("kills 20" + UNLOADED, ("--memory", "1024")),
+         [r"^killed 20, 20 left nothing", r"KILLS passed", r"^unloaded"], forbid=OOPS, machines=VMX),
+    Case("Linux's /dev/kvm from keel.ko: no write is lost while memory is swapped, moved, discarded", 180,
+         Linux(SWAP + "stress 20; cat /sys/module/keel/parameters/frames" + UNLOADED, SWAPPING),
+         [r"STRESS passed: 0 words wrong", r"^donated 0 mapped 0$", r"^unloaded"], forbid=OOPS),
+    Case("Linux's /dev/kvm from keel.ko: a VM is in its VMM's control group", 120,
+         Linux("mkdir -p /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; limits",
+               ("--memory", "1024")),
+         [r"LIMITS passed"], forbid=[r"^FAIL", *OOPS]),
     Case("run-linux: Debian's QEMU on keel.ko, q35, BIOS, virtio disk and network, Linux", 240,
          Script("scripts/run-linux"),
          [r"keel: launched: 2 CPUs", r"run-linux: the file: (\w+)[\s\S]*SELFTEST passed"
