@@ -362,10 +362,11 @@ static bool known(const struct vm_exit *e, struct access *a)
 int control_exit(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	u32 mode = vcpu_code_mode(vcpu), count;
+	u64 cr8 = get(vcpu, VREG_CR8);
 	struct insn insn = {.operand_size = 4};
 	u8 bytes[15];
 	struct access a;
-	int error;
+	int error, outcome;
 
 	if ((e->reason == EXIT_DR_READ || e->reason == EXIT_DR_WRITE) && !debug_owns_moves(vcpu)) {
 		debug_go_live(vcpu); /* and the instruction runs again, without an exit */
@@ -388,5 +389,11 @@ int control_exit(struct vcpu *vcpu, const struct vm_exit *e)
 		error = machine_word(vcpu, &a, insn.operand_size);
 	else
 		error = move(vcpu, &a, mode == 8);
-	return run_settle(vcpu, error, a.length);
+	outcome = run_settle(vcpu, error, a.length);
+	/* Without an APIC in Keel the VMM hears when a lower priority may let an interrupt in. */
+	if (!error && !vcpu->vm->irqchip && get(vcpu, VREG_CR8) < cr8) {
+		vcpu->exit.reason = USER_SET_TPR;
+		return RUN_USER;
+	}
+	return outcome;
 }

@@ -195,27 +195,33 @@ static u32 paravirtual_features(struct vcpu *vcpu)
 	return 0;
 }
 
-/* What a claimed feature allows counts only where the processor has it as well. */
+/* What a claimed feature allows counts only where the processor has it as well. NULL: all are. */
+static u64 cr4_allowed(struct vcpu *vcpu)
+{
+	u64 cr4 = CR4_ALWAYS;
+
+	for (u32 i = 0; i < ARRAY_SIZE(cr4_features); i++)
+		if ((!vcpu || cpuid_has(vcpu, cr4_features[i].function, 0, cr4_features[i].reg,
+					cr4_features[i].bit)) &&
+		    host_has(cr4_features[i].function, cr4_features[i].reg, cr4_features[i].bit))
+			cr4 |= cr4_features[i].cr4;
+	return cr4;
+}
+
 static void derive(struct vcpu *vcpu)
 {
 	const struct cpuid_entry *widths = cpuid_find(vcpu, LEAF_WIDTHS, 0);
 	const struct cpuid_entry *xsave_leaf = cpuid_find(vcpu, 0xd, 0);
 	u64 efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
-	u64 cr4 = CR4_ALWAYS;
 	u64 xcr0 = 0;
 
-	for (u32 i = 0; i < ARRAY_SIZE(cr4_features); i++)
-		if (cpuid_has(vcpu, cr4_features[i].function, 0, cr4_features[i].reg,
-			      cr4_features[i].bit) &&
-		    host_has(cr4_features[i].function, cr4_features[i].reg, cr4_features[i].bit))
-			cr4 |= cr4_features[i].cr4;
 	if (host_has(0x80000001, EDX, 25))
 		efer |= EFER_FFXSR;
-	vcpu->cr4_reserved = ~cr4;
+	vcpu->cr4_reserved = ~cr4_allowed(vcpu);
 	vcpu->efer_reserved = ~efer;
 	if (xsave_leaf)
 		xcr0 = xsave_leaf->eax | (u64)xsave_leaf->edx << 32;
-	vcpu->xcr0_supported = (xcr0 & xstate_supported()) | XCR0_X87 | XCR0_SSE;
+	vcpu->xcr0_supported = (xcr0 & xstate_supported()) | XCR0_X87;
 	vcpu->paravirtual = paravirtual_features(vcpu);
 	vcpu->physical_bits = 36; /* SDM vol. 3, "Physical-Address Width": without the leaf */
 	if (widths && widths->eax & 0xff)
@@ -227,6 +233,8 @@ void cpuid_reset(struct vcpu *vcpu)
 	vcpu->cpuid_count = 0;
 	memset(vcpu->cpuid_hot, 0, sizeof(vcpu->cpuid_hot));
 	derive(vcpu);
+	/* As on Linux: who sets no CPUID at all is not held to one. */
+	vcpu->cr4_reserved = ~cr4_allowed(NULL);
 }
 
 static bool widths_valid(const struct cpuid_entry *entry)

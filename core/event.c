@@ -212,6 +212,9 @@ void event_set_intercepts(struct vcpu *vcpu, u32 windows)
 {
 	u32 set = windows | debug_intercepts(vcpu);
 
+	/* The VMM's APIC hears of each lower CR8. */
+	if (vcpu->vm->virt.kind == VIRT_CHILD && !vcpu->vm->irqchip)
+		set |= INTERCEPT_CR8_WRITE;
 	if (set == vcpu->intercepts)
 		return;
 	vcpu->intercepts = set;

@@ -14,6 +14,8 @@ enum user_exit { /* KVM_EXIT_* values */
 		 USER_SHUTDOWN = 8,
 		 USER_FAIL_ENTRY = 9,
 		 USER_INTR = 10,
+		 USER_SET_TPR = 11,
+		 USER_TPR_ACCESS = 12,
 		 USER_INTERNAL_ERROR = 17,
 		 USER_IOAPIC_EOI = 26,
 		 USER_RDMSR = 29,
@@ -53,6 +55,10 @@ struct vcpu_exit {
 			u8 length;
 			bool write;
 		} mmio;
+		struct {
+			u64 rip;
+			bool write;
+		} tpr_access;
 		struct {
 			u32 exception;
 			u64 pc, dr6, dr7;

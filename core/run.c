@@ -513,6 +513,12 @@ static int requests_that_end(struct vcpu *vcpu)
 	}
 	if (take_request(vcpu, REQUEST_RESAMPLE))
 		return RUN_RESAMPLE;
+	if (take_request(vcpu, REQUEST_TPR)) {
+		vcpu->exit.reason = USER_TPR_ACCESS;
+		vcpu->exit.tpr_access.rip = vcpu->tpr_access.rip;
+		vcpu->exit.tpr_access.write = vcpu->tpr_access.write;
+		return RUN_USER;
+	}
 	if (take_request(vcpu, REQUEST_KICK))
 		return RUN_INTERRUPTED;
 	return RUN_CONTINUE;

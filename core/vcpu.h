@@ -30,6 +30,7 @@ enum vcpu_request {			    /* set with vcpu_request(), from any CPU */
 		    REQUEST_EOI = BIT(10),    /* the VMM's IOAPIC is to hear of eoi_vector's end */
 		    REQUEST_PDPTES = BIT(11), /* PAE paging was set from outside: load them */
 		    REQUEST_RESAMPLE = BIT(12), /* the driver is to hear of interrupts' ends */
+		    REQUEST_TPR = BIT(13),	/* the VMM is to hear of tpr_access */
 };
 
 enum mp_state { /* KVM_MP_STATE_* */
@@ -145,6 +146,10 @@ struct vcpu {
 	u32 request;	 /* enum vcpu_request */
 	u32 sipi_vector;
 	u8 eoi_vector;
+	struct { /* KVM_TPR_ACCESS_REPORTING: the guest's last access to its APIC's TPR */
+		bool reported, write;
+		u64 rip;
+	} tpr_access;
 	u8 mp_state; /* enum mp_state */
 
 	struct vcpu_events events;

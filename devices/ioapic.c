@@ -74,6 +74,8 @@ static int service(struct irqchip *chip, u32 pin)
 		return -1;
 	if (m.level && (*rte & RTE_REMOTE_IRR))
 		return 0;
+	if (!m.level)
+		chip->ioapic.sent |= 1u << pin;
 	delivered = lapic_deliver(chip->vm, &m);
 	/* Only an APIC that took it will send the EOI that clears the bit again. */
 	if (m.level && delivered > 0)
@@ -94,8 +96,11 @@ int ioapic_set_line(struct irqchip *chip, u32 pin, bool level, u32 source)
 		return 1;
 	}
 	io->irr |= bit;
-	if (!(io->rte[pin] & RTE_LEVEL) && (old & bit))
-		return 0; /* no edge */
+	if (!(io->rte[pin] & RTE_LEVEL)) {
+		if (old & bit)
+			return 0; /* no edge */
+		io->sent &= ~bit;
+	}
 	return service(chip, pin);
 }
 
@@ -234,12 +239,9 @@ void ioapic_get_state(const struct irqchip *chip, struct kvm_ioapic_state *state
 		.ioregsel = io->select,
 		.id = io->id,
 	};
-	for (u32 pin = 0; pin < IOAPIC_PINS; pin++) {
+	state->irr = io->irr & ~io->sent;
+	for (u32 pin = 0; pin < IOAPIC_PINS; pin++)
 		state->redirtbl[pin].bits = io->rte[pin];
-		/* An edge went out when it came: the restored chip must not send it again. */
-		if (io->rte[pin] & RTE_LEVEL)
-			state->irr |= io->irr & (1u << pin);
-	}
 }
 
 void ioapic_set_state(struct irqchip *chip, const struct kvm_ioapic_state *state)
@@ -249,6 +251,7 @@ void ioapic_set_state(struct irqchip *chip, const struct kvm_ioapic_state *state
 	io->select = state->ioregsel & 0xff;
 	io->id = state->id & 0xf;
 	io->irr = state->irr & (u32)MASK(IOAPIC_PINS - 1, 0);
+	io->sent = 0;
 	for (u32 pin = 0; pin < IOAPIC_PINS; pin++) {
 		io->rte[pin] = state->redirtbl[pin].bits & (RTE_WRITABLE | RTE_REMOTE_IRR);
 		if (!(io->rte[pin] & RTE_LEVEL))

@@ -14,7 +14,8 @@ struct vm;
 struct ioapic {
 	u32 select; /* IOREGSEL, 8 bits */
 	u32 id;
-	u32 irr; /* pins whose line is up (level) or was up when it was raised */
+	u32 irr;  /* pins whose line is up */
+	u32 sent; /* of those, edges that went out: a restored chip must not send them again */
 	u64 rte[IOAPIC_PINS];
 	u8 lines[IOAPIC_PINS]; /* a bit for each enum irq_source that holds the line */
 	u64 heard[4];	       /* vectors whose EOI matters here: read without the lock */
@@ -23,7 +24,7 @@ struct ioapic {
 
 /* Reset state; adds the page to the VM's MMIO bus. -EEXIST, -ENOSPC. */
 int ioapic_init(struct irqchip *chip, struct vm *vm);
-/* Lock held. > 0: delivered to so many APICs; 0: coalesced; -1: masked or nobody there. */
+/* Lock held. > 0: delivered to so many APICs; 0: coalesced, or nobody there; -1: masked. */
 int ioapic_set_line(struct irqchip *chip, u32 pin, bool level, u32 source);
 /* An APIC ended `vector`; `level`: its TMR bit was set. Takes the lock only when it matters. */
 void ioapic_eoi(struct vm *vm, u8 vector, bool level);

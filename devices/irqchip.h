@@ -75,7 +75,7 @@ int irqchip_set_irq(struct vm *vm, u32 gsi, bool level, enum irq_source source);
 int irqchip_resample(struct vm *vm, u32 gsi, bool on);
 /* A GSI whose interrupt has ended; -1: none. The vCPU asks again for the next one. */
 int irqchip_take_resampled(struct vcpu *vcpu);
-/* KVM_SIGNAL_MSI. > 0 delivered; 0 refused; -1 nobody there; -EINVAL. Any lock may be held. */
+/* KVM_SIGNAL_MSI. > 0 delivered; 0 refused or nobody there; -EINVAL. Any lock may be held. */
 int irqchip_msi(struct vm *vm, const struct kvm_msi *msi);
 /* KVM_SET_GSI_ROUTING: see routing_set. -EINVAL without an irqchip. */
 int irqchip_set_routing(struct vm *vm, const struct kvm_irq_routing_entry *entries, u32 count);

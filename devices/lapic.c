@@ -392,17 +392,14 @@ static u32 vcpu_total(const struct vm *vm)
 }
 
 /* All have the same priority but for turns: the one that was chosen least often is next. */
-static struct lapic *lowest_priority(struct vm *vm, const struct lapic_message *m, bool *matched)
+static struct lapic *lowest_priority(struct vm *vm, const struct lapic_message *m)
 {
 	struct lapic *lowest = NULL;
 
 	for (u32 i = 0; i < vcpu_total(vm); i++) {
 		struct lapic *l = lapic_of(vm, i);
 
-		if (!l || !lapic_matches(l, m))
-			continue;
-		*matched = true;
-		if (enabled(l) &&
+		if (l && lapic_matches(l, m) && enabled(l) &&
 		    (!lowest || (s32)(__atomic_load_n(&l->arbitration, __ATOMIC_RELAXED) -
 				      __atomic_load_n(&lowest->arbitration, __ATOMIC_RELAXED)) < 0))
 			lowest = l;
@@ -412,14 +409,13 @@ static struct lapic *lowest_priority(struct vm *vm, const struct lapic_message *
 
 int lapic_deliver(struct vm *vm, const struct lapic_message *m)
 {
-	int accepted = -1;
+	int accepted = 0;
 
 	if (m->lowest || m->mode == DELIVER_LOWEST) {
-		bool matched = false;
-		struct lapic *l = lowest_priority(vm, m, &matched);
+		struct lapic *l = lowest_priority(vm, m);
 
 		if (!l)
-			return matched ? 0 : -1;
+			return 0;
 		__atomic_fetch_add(&l->arbitration, 1, __ATOMIC_RELAXED);
 		return accept(l, m->mode, m->vector, m->level);
 	}
@@ -428,7 +424,7 @@ int lapic_deliver(struct vm *vm, const struct lapic_message *m)
 
 		if (!l || !lapic_matches(l, m))
 			continue;
-		accepted = MAX(accepted, 0) + accept(l, m->mode, m->vector, m->level);
+		accepted += accept(l, m->mode, m->vector, m->level);
 	}
 	return accepted;
 }
@@ -836,6 +832,18 @@ static bool mmio_register(struct lapic *l, u64 offset, u8 access)
 	return false;
 }
 
+/* KVM_TPR_ACCESS_REPORTING */
+static void report_tpr(struct lapic *l, u64 offset, bool write)
+{
+	struct vcpu *vcpu = l->vcpu;
+
+	if (!vcpu->tpr_access.reported || (offset & ~15ull) != LAPIC_TPR)
+		return;
+	vcpu->tpr_access.rip = vcpu->v.rip;
+	vcpu->tpr_access.write = write;
+	vcpu_set_request(vcpu, REQUEST_TPR);
+}
+
 int lapic_mmio_read(struct lapic *l, u64 offset, u32 size, u64 *value)
 {
 	int mapped = mmio_mapped(l);
@@ -848,6 +856,7 @@ int lapic_mmio_read(struct lapic *l, u64 offset, u32 size, u64 *value)
 		return 0;
 	/* Registers are 32 bits wide; the 12 bytes behind each are undefined. */
 	*value = 0;
+	report_tpr(l, offset, false);
 	if (within + size <= 4 && mmio_register(l, offset, XR))
 		*value = (u64)read_register(l, (u32)offset & ~15u) >> (within * 8);
 	return 0;
@@ -861,6 +870,7 @@ int lapic_mmio_write(struct lapic *l, u64 offset, u32 size, u64 value)
 		return mapped;
 	if (mapped || size != 4 || (offset & 15) || !mmio_register(l, offset, XW))
 		return 0;
+	report_tpr(l, offset, true);
 	write_register(l, (u32)offset, (u32)value & writable_bits(l, (u32)offset));
 	return 0;
 }

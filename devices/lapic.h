@@ -98,7 +98,7 @@ u64 lapic_get_cr8(struct vcpu *vcpu);
 
 /*
  * Delivers to every APIC that the message matches. Callable with any lock held.
- * Returns how many accepted it; 0: all that match refused; -1: nobody matches.
+ * Returns how many accepted it; 0: nobody matches, or all refuse.
  */
 int lapic_deliver(struct vm *vm, const struct lapic_message *message);
 /* Is the message for this APIC? */

@@ -31,6 +31,8 @@ _Static_assert((int)USER_UNKNOWN == KVM_EXIT_UNKNOWN && (int)USER_IO == KVM_EXIT
 		       (int)USER_MMIO == KVM_EXIT_MMIO &&
 		       (int)USER_IRQ_WINDOW == KVM_EXIT_IRQ_WINDOW_OPEN &&
 		       (int)USER_SHUTDOWN == KVM_EXIT_SHUTDOWN && (int)USER_INTR == KVM_EXIT_INTR &&
+		       (int)USER_SET_TPR == KVM_EXIT_SET_TPR &&
+		       (int)USER_TPR_ACCESS == KVM_EXIT_TPR_ACCESS &&
 		       (int)USER_FAIL_ENTRY == KVM_EXIT_FAIL_ENTRY &&
 		       (int)USER_INTERNAL_ERROR == KVM_EXIT_INTERNAL_ERROR &&
 		       (int)USER_IOAPIC_EOI == KVM_EXIT_IOAPIC_EOI &&
@@ -88,6 +90,10 @@ static void show_other_exit(const struct vcpu_exit *exit, const struct cpu *cpu,
 		memcpy(run->mmio.data, exit->mmio.data, sizeof(run->mmio.data));
 		run->mmio.len = exit->mmio.length;
 		run->mmio.is_write = exit->mmio.write;
+		break;
+	case USER_TPR_ACCESS:
+		run->tpr_access.rip = exit->tpr_access.rip;
+		run->tpr_access.is_write = exit->tpr_access.write;
 		break;
 	case USER_DEBUG:
 		run->debug.arch.exception = exit->debug.exception;
@@ -384,6 +390,8 @@ void run_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 	shown = result != KEEL_INTERRUPTED && result != KEEL_HALTED && result != KEEL_ARM;
 	if (shown)
 		show_state(vcpu, run);
+	else if (!vcpu->lapic)
+		run->cr8 = vcpu_cr8(vcpu); /* where the further KEEL_RUN takes it from */
 	if (unlikely(vcpu->special))
 		after_special(vcpu, run, shown);
 	vcpu_release(vcpu);

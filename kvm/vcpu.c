@@ -343,10 +343,20 @@ static s64 set_lapic(struct call *call)
 	return call->vcpu->lapic ? lapic_set(call->vcpu, call->data) : -EINVAL;
 }
 
-/* Hints for a VMM's own APIC shadow. Keel keeps none, so there is nothing to do. */
-static s64 apic_hint(struct call *call)
+/* Where a guest's own code keeps its TPR. Keel's APIC keeps no copy, so there is nothing to do. */
+static s64 set_vapic_addr(struct call *call)
 {
 	return call->vcpu->lapic ? 0 : -EINVAL;
+}
+
+static s64 tpr_access_reporting(struct call *call)
+{
+	const struct kvm_tpr_access_ctl *control = call->data;
+
+	if (control->flags)
+		return -EINVAL;
+	call->vcpu->tpr_access.reported = control->enabled != 0;
+	return 0;
 }
 
 static s64 get_mp_state(struct call *call)
@@ -362,6 +372,9 @@ static s64 set_mp_state(struct call *call)
 {
 	u32 state = ((const struct kvm_mp_state *)call->data)->mp_state;
 
+	/* What an encrypted guest's AP waits in. Linux takes it from any VMM, and it is a halt. */
+	if (state == KVM_MP_STATE_AP_RESET_HOLD)
+		state = MP_HALTED;
 	if (state > MP_SIPI_RECEIVED || (state != MP_RUNNABLE && !call->vcpu->lapic))
 		return -EINVAL;
 	if (state == MP_SIPI_RECEIVED) {
@@ -530,8 +543,8 @@ static const struct request rows[] = {
 	{KVM_ENABLE_CAP, sizeof(struct kvm_enable_cap), 0, 0, enable_cap},
 	{KVM_KVMCLOCK_CTRL, 0, 0, 0, clock_ctrl},
 	{KVM_TPR_ACCESS_REPORTING, sizeof(struct kvm_tpr_access_ctl),
-	 sizeof(struct kvm_tpr_access_ctl), 0, apic_hint},
-	{KVM_SET_VAPIC_ADDR, sizeof(struct kvm_vapic_addr), 0, 0, apic_hint},
+	 sizeof(struct kvm_tpr_access_ctl), 0, tpr_access_reporting},
+	{KVM_SET_VAPIC_ADDR, sizeof(struct kvm_vapic_addr), 0, 0, set_vapic_addr},
 };
 
 const struct request_table vcpu_requests = {rows, ARRAY_SIZE(rows), -EINVAL};

@@ -151,7 +151,7 @@ static s64 add_pool(struct call *call)
 /* The addresses of Intel's real-mode helpers: checked as Linux does, and not needed. */
 static s64 set_tss_addr(struct call *call)
 {
-	return (u32)call->argument > 0xffffd000u ? -EINVAL : 0;
+	return call->argument > 0xffffd000u ? -EINVAL : 0;
 }
 
 static s64 set_identity_map_addr(struct call *call)
@@ -312,9 +312,7 @@ static s64 signal_msi(struct call *call)
 {
 	const struct kvm_msi *msi = call->data;
 
-	if (!call->vm->irqchip || msi->flags)
-		return -EINVAL;
-	return irqchip_msi(call->vm, msi);
+	return call->vm->irqchip ? irqchip_msi(call->vm, msi) : -EINVAL;
 }
 
 static s64 set_gsi_routing(struct call *call)

@@ -2,6 +2,7 @@
 /* Mapping and unmapping a child's memory, and root's access to any guest's. */
 #include "mm/guest_mem.h"
 
+#include "arch-x86/insn.h"
 #include "arch-x86/log.h"
 #include "lib/string.h"
 #include "mm/frames.h"
@@ -20,6 +21,7 @@ int guest_mem_init(struct guest_mem *m, struct virt_vm *vm, struct pool *pool, b
 	int error;
 
 	*m = (struct guest_mem){.pool = pool, .identity = identity};
+	m->gpa_end = BIT(MIN(48, cpuid(0x80000008, 0).eax & 0xff));
 	error = stage2_init(&m->s2, vm, pool);
 	if (!error && !identity)
 		error = memslots_init(m);

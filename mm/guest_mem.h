@@ -46,6 +46,8 @@ struct guest_mem {
 	struct stage2 s2;
 	struct pool *pool;
 	struct memslots *slots;
+	u64 gpa_end;   /* slots end there at most: this processor's addresses, and four levels of
+			  tables */
 	bool identity; /* the management guest: every gpa is its own hpa, there are no slots */
 	u32 unmapping; /* unmaps between their two steps */
 	u64 unmap_generation; /* of the newest of them */

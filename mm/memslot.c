@@ -234,7 +234,7 @@ static bool overlaps(const struct memslots *s, u32 id, u64 gfn, u64 pages)
 	return false;
 }
 
-static bool region_valid(u32 id, u32 flags, gpa_t gpa, u64 size, u64 hva)
+static bool region_valid(const struct guest_mem *m, u32 id, u32 flags, gpa_t gpa, u64 size, u64 hva)
 {
 	if (id >= MEMSLOT_MAX || flags & ~(MEMSLOT_DIRTY | MEMSLOT_READONLY))
 		return false;
@@ -242,8 +242,7 @@ static bool region_valid(u32 id, u32 flags, gpa_t gpa, u64 size, u64 hva)
 		return false;
 	if (hva > HVA_LIMIT || size > HVA_LIMIT - hva)
 		return false;
-	/* Linux refuses what lies beyond its tables' reach; 2^48 is what four levels reach. */
-	return gpa.v <= BIT(48) && size <= BIT(48) - gpa.v;
+	return gpa.v <= m->gpa_end && size <= m->gpa_end - gpa.v;
 }
 
 static bool change_valid(const struct memslot *old, const struct memslot *next)
@@ -350,7 +349,7 @@ int memslot_set(struct guest_mem *m, u32 id, u32 flags, gpa_t gpa, u64 size, u64
 	struct memslot *old;
 	int error;
 
-	if (m->identity || !region_valid(id, flags, gpa, size, hva))
+	if (m->identity || !region_valid(m, id, flags, gpa, size, hva))
 		return -EINVAL;
 	spin_lock(&m->lock);
 	old = slot_of(m->slots, id);

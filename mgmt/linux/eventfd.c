@@ -16,7 +16,8 @@
 #include <linux/uaccess.h>
 #include <linux/workqueue.h>
 
-#define IO_DEVICES 1000 /* as many as Linux's KVM has on a bus */
+#define IO_DEVICES 1000 /* coalesced zones: as many devices as Linux's KVM has on a bus */
+#define IOEVENTFDS 4096 /* Linux has no bound; each write to the VMM looks at all */
 
 enum io_bus { BUS_MMIO, BUS_PIO, BUS_CCW /* nobody on this architecture writes there */ };
 
@@ -107,7 +108,7 @@ static int ioeventfd_add(struct keel_vm *vm, struct ioeventfd *e)
 		if (ioeventfd_collides(other, e))
 			error = -EEXIST;
 	}
-	if (!error && count >= IO_DEVICES)
+	if (!error && count >= IOEVENTFDS)
 		error = -ENOSPC;
 	if (!error)
 		list_add_tail(&e->list, &vm->ioeventfds);

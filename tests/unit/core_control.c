@@ -178,8 +178,14 @@ static void moves_without(void **state)
 	mode_flat();
 	code("\xf0\x0f\x22\xc3", 4); /* lock mov cr0, ebx: CR8 */
 	vcpu->v.gpr[GPR_RBX] = 4;
-	run_exit(e);
+	fake_push_exit(&e);
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->exit.reason, USER_SET_TPR); /* it was 9, and there is no APIC */
 	assert_int_equal(reg(VREG_CR8), 4);
+	code("\xf0\x0f\x22\xc3", 4);
+	vcpu->v.gpr[GPR_RBX] = 5;
+	run_exit(e);
+	assert_int_equal(reg(VREG_CR8), 5);
 	code("\x90\x90\x90", 3);
 	fake_push_exit(&e);
 	assert_int_equal(run(), RUN_USER);

@@ -288,6 +288,10 @@ static void derived_masks_need_the_processor_too(void **state)
 {
 	struct cpuid_entry table[] = {entry(1, 0, 0, 0), entry(7, 0, 1, 0), entry(0xd, 0, 1, 0)};
 
+	/* Before there is a CPUID the processor alone decides. */
+	assert_true(cr4_valid(vcpu, CR4_SMEP));
+	assert_false(cr4_valid(vcpu, CR4_VMXE));
+	cpuid_set(vcpu, table, 3);
 	assert_false(cr4_valid(vcpu, CR4_SMEP));
 	assert_true(cr4_valid(vcpu, CR4_PAE | CR4_PGE | CR4_OSFXSR));
 	table[0].ecx = BIT(26) | BIT(17);

@@ -460,7 +460,7 @@ static void each_skip_at_the_edge_of_the_hole(void **state)
 	vcpu->debug.control = DEBUG_HW_BREAKPOINT; /* MOV DR is emulated then */
 	for (u32 i = 0; i < ARRAY_SIZE(reasons); i++) {
 		vcpu->v.rip = hole - 3;
-		vcpu->v.gpr[GPR_RAX] = reasons[i] == EXIT_XSETBV ? XCR0_X87 | XCR0_SSE : 0;
+		vcpu->v.gpr[GPR_RAX] = reasons[i] == EXIT_XSETBV ? XCR0_X87 : 0;
 		vcpu->v.gpr[GPR_RDX] = 0;
 		vcpu->v.gpr[GPR_RCX] = reasons[i] == EXIT_XSETBV ? 0 : MSR_KERNEL_GS_BASE;
 		vcpu->v.gpr[GPR_RBX] = TABLES;

@@ -350,7 +350,7 @@ static void test_msi_fields(void **state)
 	assert_int_equal(receivers(0x50), 15);
 	assert_int_equal(msi(APIC, 0, 0xc050), 1); /* level */
 	assert_int_equal(reg(0, LAPIC_TMR + 0x20), 1 << 16);
-	assert_int_equal(msi(APIC | 9 << 12, 0, 0x50), -1);
+	assert_int_equal(msi(APIC | 9 << 12, 0, 0x50), 0);
 	assert_int_equal(msi(APIC, 0, 0x05), 0);
 }
 
@@ -374,7 +374,7 @@ static void test_msi_wide_ids(void **state)
 	add_vcpu(0, 0);
 	add_vcpu(1, 0x1234);
 	enable_x2apic(1);
-	assert_int_equal(msi(APIC | 0x34 << 12, 0x1200, 0x50), -1);
+	assert_int_equal(msi(APIC | 0x34 << 12, 0x1200, 0x50), 0);
 	vm.x2apic_ids_32bit = true;
 	assert_int_equal(msi(APIC | 0x34 << 12, 0x1200, 0x50), 1);
 	assert_int_equal(receivers(0x50), 2);

@@ -175,6 +175,24 @@ static void test_cr8_without_apic(void **state)
 	assert_int_equal(run->cr8, 5);
 }
 
+/* What the guest has set is not what the VMM had set before, though KVM_RUN has not ended yet. */
+static void test_cr8_without_apic_interrupted(void **state)
+{
+	struct vm_exit e = {.reason = EXIT_CR_WRITE,
+			    .insn_len = 4,
+			    .mov = {.nr = 8, .gpr = GPR_RBX, .gpr_known = true}};
+
+	run->cr8 = 5;
+	vcpu->v.gpr[GPR_RBX] = 9;
+	fake_push_exit(&e);
+	fake_push_exit(&(struct vm_exit){.reason = EXIT_INTR});
+	assert_int_equal(keel_run(0), KEEL_INTERRUPTED);
+	push_hlt();
+	assert_int_equal(keel_run(0), KEEL_USER);
+	assert_int_equal(virt->get(&vcpu->v, VREG_CR8), 9);
+	assert_int_equal(run->cr8, 9);
+}
+
 static void test_state_shown(void **state)
 {
 	virt->set(&vcpu->v, VREG_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
@@ -753,6 +771,7 @@ int main(void)
 		cmocka_unit_test_setup(test_immediate_exit_completes_io, start),
 		cmocka_unit_test_setup(test_registers_moved_by_the_vmm, start),
 		cmocka_unit_test_setup(test_cr8_without_apic, start),
+		cmocka_unit_test_setup(test_cr8_without_apic_interrupted, start),
 		cmocka_unit_test_setup(test_state_shown, start),
 		cmocka_unit_test_setup(test_state_shown_with_irqchip, start_irqchip),
 		cmocka_unit_test_setup(test_interrupt_window, start),

@@ -700,6 +700,8 @@ static void test_without_apic(void **state)
 
 	assert_int_equal(on_vcpu(KVM_GET_LAPIC, &lapic, sizeof(lapic)), -EINVAL);
 	assert_int_equal(on_vcpu(KVM_SET_LAPIC, &lapic, sizeof(lapic)), -EINVAL);
+	assert_int_equal(on_vcpu(KVM_TPR_ACCESS_REPORTING, &tpr, sizeof(tpr)), 0);
+	tpr.flags = 1;
 	assert_int_equal(on_vcpu(KVM_TPR_ACCESS_REPORTING, &tpr, sizeof(tpr)), -EINVAL);
 	assert_int_equal(on_vcpu(KVM_SET_VAPIC_ADDR, &vapic, sizeof(vapic)), -EINVAL);
 	assert_int_equal(on_vcpu(KVM_SET_MP_STATE, &mp, sizeof(mp)), -EINVAL);
@@ -732,7 +734,9 @@ static void test_with_apic(void **state)
 	mp.mp_state = 5;
 	assert_int_equal(on_vcpu(KVM_SET_MP_STATE, &mp, sizeof(mp)), -EINVAL);
 	mp.mp_state = KVM_MP_STATE_AP_RESET_HOLD;
-	assert_int_equal(on_vcpu(KVM_SET_MP_STATE, &mp, sizeof(mp)), -EINVAL);
+	assert_int_equal(on_vcpu(KVM_SET_MP_STATE, &mp, sizeof(mp)), 0);
+	assert_int_equal(on_vcpu(KVM_GET_MP_STATE, &mp, sizeof(mp)), 0);
+	assert_int_equal(mp.mp_state, KVM_MP_STATE_HALTED);
 	vcpu->sipi_vector = 0x9f;
 	mp.mp_state = KVM_MP_STATE_SIPI_RECEIVED;
 	assert_int_equal(on_vcpu(KVM_SET_MP_STATE, &mp, sizeof(mp)), 0);

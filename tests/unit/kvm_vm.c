@@ -439,10 +439,11 @@ static void test_irqchip(void **state)
 	assert_int_equal(request(vm, KVM_SET_IRQCHIP, &chip, sizeof(chip)), -EINVAL);
 	assert_int_equal(request(vm, KVM_IRQ_LINE, &level, sizeof(level)), 0);
 	assert_int_equal(request(vm, KVM_IRQ_LINE_STATUS, &level, sizeof(level)), 0);
-	msi.flags = 1;
+	msi.flags = 2;
 	assert_int_equal(request(vm, KVM_SIGNAL_MSI, &msi, sizeof(msi)), -EINVAL);
-	/* The APIC is off after reset: the message is blocked. */
-	msi.flags = 0;
+	/* The APIC is off after reset: the message is blocked. A device's id is taken, and not
+	 * used. */
+	msi.flags = KVM_MSI_VALID_DEVID;
 	assert_true(request(vm, KVM_SIGNAL_MSI, &msi, sizeof(msi)) >= 0);
 }
 

@@ -19,6 +19,7 @@ static void make(u64 pages)
 	fake_pool(&pool, pages);
 	vm = (struct virt_vm){.kind = VIRT_CHILD, .features = virt_features};
 	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
+	mem.gpa_end = BIT(48); /* whatever processor this runs on */
 }
 
 static int setup(void **state)
@@ -73,6 +74,9 @@ static void test_bad_arguments(void **state)
 	assert_int_equal(id_at(BIT(48) - 1), 5);
 	assert_int_equal(id_at(MEMSLOT_PAGES * PAGE_SIZE - 1), MEMSLOT_MAX - 1);
 	assert_int_equal(id_at(MEMSLOT_PAGES * PAGE_SIZE), ~0u);
+	mem.gpa_end = BIT(40); /* a processor with fewer bits of address */
+	assert_int_equal(set(6, 0, BIT(40), MIB, HVA), -EINVAL);
+	assert_int_equal(set(6, 0, BIT(40) - MIB, 2 * MIB, HVA), -EINVAL);
 }
 
 static void test_rules_of_change(void **state)
