@@ -225,6 +225,17 @@ $(B)/kvm/linux/driver32: tests/kvm/linux/driver.c
 	@mkdir -p $(@D)
 	$(CC) -m32 -O2 -static -pthread -Wall $< -o $@
 
+# One program of several files
+$(B)/kvm/conformance: $(wildcard tests/kvm/conformance/*.c tests/kvm/conformance/*.h) $(B)/kvm/capabilities.h
+	@mkdir -p $(@D)
+	$(CC) -O2 -static -Wall -I$(B) $(filter %.c,$^) -o $@
+
+# All that the headers have names for
+$(B)/kvm/capabilities.h: /usr/include/linux/kvm.h
+	@mkdir -p $(@D)
+	echo '#include <linux/kvm.h>' | $(CC) -E -dM - | \
+		sed -n 's/^#define KVM_CAP_\([A-Z0-9_]*\) [0-9].*/CAPABILITY(\1)/p' | sort >$@
+
 # ---- mgmt/linux: keel.ko, built in a copy of its folder with the headers of the kernel that is fetched ----
 KEEL_KO := $(wildcard mgmt/linux/*.c mgmt/linux/*.h) mgmt/linux/Kbuild
 
@@ -345,7 +356,7 @@ run-linux: setup
 	scripts/run-linux --machine $(MACHINE)
 
 TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) $(KVM_CLIENTS:%=$(B)/kvm/%) \
-	$(LINUX_CLIENTS:%=$(B)/kvm/linux/%) $(B)/kvm/linux/driver32 \
+	$(LINUX_CLIENTS:%=$(B)/kvm/linux/%) $(B)/kvm/linux/driver32 $(B)/kvm/conformance \
 	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c)) \
 	$(B)/system/batch.efi $(B)/rules/keel.efi $(BOOT_GUESTS) $(B)/guest/truncated $(B)/guest/corrupt
 

@@ -7,6 +7,8 @@ import re
 import subprocess
 import typing
 
+import conformance
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GUEST = ROOT / "build/guest"
 KERNEL = f"{ROOT}/build/cache/kernel/vmlinuz:/EFI/keel/vmlinuz"
@@ -37,6 +39,12 @@ class Linux(typing.NamedTuple):
     more: tuple = ()    # of scripts/mgmt-linux's arguments
 
 
+class Both(typing.NamedTuple):
+    """The same on Linux's own KVM and on Keel: the log ends with what differs in its output."""
+    command: str
+    more: tuple = ()
+
+
 class Script(typing.NamedTuple):
     """A program of scripts/ that boots a machine itself, and shows its console."""
     path: str
@@ -46,7 +54,7 @@ class Script(typing.NamedTuple):
 class Case:
     name: str
     limit: int                 # seconds
-    what: typing.Union[list, Program, Linux, Script]  # list: scripts/run's arguments
+    what: typing.Union[list, Program, Linux, Both, Script]  # list: scripts/run's arguments
     expect: list = dataclasses.field(default_factory=list)  # regular expressions, in order
     forbid: list = dataclasses.field(default_factory=list)
     status: int = 0            # scripts/run's or scripts/mgmt-linux's
@@ -83,8 +91,19 @@ class Case:
         return None
 
 
+def launch_both(machine, limit, what, work):
+    runs = [launch(machine, limit // 2, Linux(what.command, (*what.more, *way)), work)
+            for way in (("--host-kvm",), ())]
+    # mgmt-linux shows the output alone once more when the machine is off.
+    outputs = [text.rpartition("mgmt-linux: ended with status")[2] for _, text in runs]
+    return max(status for status, _ in runs), "\n".join([*(text for _, text in runs),
+                                                         conformance.summary(*outputs)])
+
+
 def launch(machine, limit, what, work):
     """(exit status, log)"""
+    if isinstance(what, Both):
+        return launch_both(machine, limit, what, work)
     log = work / "log"
     command = ["--machine", machine, "--timeout", str(limit)]
     if isinstance(what, Script):
@@ -156,6 +175,8 @@ SWAPPING = ("--memory", "1024", *modules("zsmalloc", "lzo", "lzo-rle", "zram"))
 UNLOADED = "; rmmod keel && echo unloaded"
 QEMU_LINUX = [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0$"]
 WITH_QEMU = ("--with-qemu", "--memory", "3072")
+CONFORMANCE = "conformance; a=$?; replay; b=$?; exit $((a + b))"
+CONFORMS = [r"^CONFORMANCE 1[5-9]\d\d checks, 0 wrong", r"^REPLAY 6 passed, 0 failed"]
 OOPS = [r"\bWARNING: |\bBUG: |Call Trace:"] # what Linux says of itself
 
 
@@ -237,6 +258,11 @@ CASES += [
                ("--memory", "1024")),
          [r"DRIVER passed", r"DRIVER passed", r"^donated 0 mapped 0$", r"^unloaded"],
          forbid=[r"^FAIL", *OOPS], machines=BOTH),
+    Case("The conformance program and six VMMs' calls: Linux's KVM and keel.ko answer alike", 300,
+         Both(CONFORMANCE), [*CONFORMS, r"^COMPARED 1[5-9]\d\d lines, 0 problems"], forbid=OOPS,
+         full=VMX),
+    Case("The conformance program and six VMMs' calls on keel.ko", 150, Linux(CONFORMANCE), CONFORMS,
+         forbid=OOPS, machines=VMX),
     Case("Linux's /dev/kvm from keel.ko: bare-metal guests", 120, Linux("guests; dmesg -c | tail -20"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", *OOPS]),
     Case("Linux's /dev/kvm from keel.ko: guest memory swapped, merged, replaced", 180,
