@@ -177,6 +177,7 @@ QEMU_LINUX = [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0$"]
 WITH_QEMU = ("--with-qemu", "--memory", "3072")
 CONFORMANCE = "conformance; a=$?; replay; b=$?; exit $((a + b))"
 CONFORMS = [r"^CONFORMANCE 1[5-9]\d\d checks, 0 wrong", r"^REPLAY 6 passed, 0 failed"]
+OVERLAY = ("--overlay", f"{ROOT}/tests/system/overlay")
 OOPS = [r"\bWARNING: |\bBUG: |Call Trace:"] # what Linux says of itself
 
 
@@ -320,6 +321,15 @@ CASES += [
                qemu_linux("-M pc -mem-path /huge -mem-prealloc", "keel.test=1,100,20") +
                "; grep HugePages /proc/meminfo", WITH_QEMU),
          [*QEMU_LINUX, r"HugePages_Total: +128\nHugePages_Free: +128$"], forbid=OOPS, machines=(), full=QEMU),
+    Case("Debian's QEMU on keel.ko: guests restart by port, keyboard, triple fault, monitor", 400,
+         Linux("restarts", (*WITH_QEMU, *OVERLAY)),
+         [rf"^restart by {how}: status 0, 1 before, 1 after" for how in
+          ("port", "keyboard", "triple", "system_reset")], forbid=OOPS, machines=(), full=QEMU),
+    # Two alike have a half each, nice 5 is a weight of 335 to 1024, the quota is 30 %.
+    Case("Debian's QEMU on keel.ko: vCPU threads with taskset, nice and a quota", 180,
+         Linux("shares", (*WITH_QEMU, *OVERLAY)),
+         [r"^share: equal: (4[5-9]|5[0-5]) and (4[5-9]|5[0-5])", r"^share: nice: 7\d and 2\d",
+          r"^share: quota: \d\d and (2[6-9]|3[0-3])$"], forbid=OOPS, machines=(), full=QEMU),
     Case("bare-metal guests", 240, efi("kvm/guests.efi"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"], machines=BOTH, by_hand=SMOKE[3:],
          quick=True),
