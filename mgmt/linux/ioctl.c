@@ -175,7 +175,8 @@ static int list_bytes(const struct row *row, const void __user *arg, size_t *byt
 	return 0;
 }
 
-static long pass_struct(struct keel_vm *vm, u64 handle, const struct row *row, void __user *arg)
+static long pass_struct(struct keel_vm *vm, u64 handle, const struct row *row, void __user *arg,
+			void *page)
 {
 	size_t bytes = row->bytes ?: _IOC_SIZE(row->request), list, in, out;
 	bool reads = row->direction == IN || row->direction == INOUT;
@@ -185,9 +186,12 @@ static long pass_struct(struct keel_vm *vm, u64 handle, const struct row *row, v
 
 	if (result)
 		return result;
-	data = kzalloc(bytes + list, GFP_KERNEL_ACCOUNT);
+	if (bytes + list > PAGE_SIZE)
+		page = NULL;
+	data = page ?: kmalloc(bytes + list, GFP_KERNEL_ACCOUNT);
 	if (!data)
 		return -ENOMEM;
+	memset(data, 0, bytes + list);
 	in = row->list == IN || row->list == INOUT ? bytes + list : bytes;
 	result = -EFAULT;
 	if (reads && copy_from_user(data, arg, in))
@@ -204,7 +208,8 @@ static long pass_struct(struct keel_vm *vm, u64 handle, const struct row *row, v
 	if (copy_to_user(arg, data, out))
 		result = -EFAULT;
 out:
-	kfree(data);
+	if (!page)
+		kfree(data);
 	return result;
 }
 
@@ -242,7 +247,8 @@ static bool is_device_attr(u32 request)
 	       request == KVM_SET_DEVICE_ATTR;
 }
 
-long keel_pass(struct keel_vm *vm, u64 handle, u32 request, unsigned long arg, long unknown)
+long keel_pass(struct keel_vm *vm, u64 handle, u32 request, unsigned long arg, long unknown,
+	       void *page)
 {
 	const struct row *rows = !vm ? system_rows : handle == vm->handle ? vm_rows : vcpu_rows;
 	const struct row *row = find(rows, request);
@@ -253,5 +259,5 @@ long keel_pass(struct keel_vm *vm, u64 handle, u32 request, unsigned long arg, l
 		return unknown;
 	if (row->direction == NONE || row->direction == VALUE)
 		return call(vm, handle, request, row->direction == VALUE ? arg : 0, 0).value;
-	return pass_struct(vm, handle, row, (void __user *)arg);
+	return pass_struct(vm, handle, row, (void __user *)arg, page);
 }

@@ -126,8 +126,10 @@ void vm_take_wakes(struct keel_vm *vm);
  * that. handle: the VM's or a vCPU's. -EINTR: a fatal signal. */
 struct keel_result vm_call(struct keel_vm *vm, u64 handle, u32 request, u64 argument, u64 bytes,
 			   u64 extra);
-/* KVM's requests that only pass through. vm: NULL for the system. unknown: the errno of others. */
-long keel_pass(struct keel_vm *vm, u64 handle, u32 request, unsigned long arg, long unknown);
+/* KVM's requests that only pass through. vm: NULL for the system. unknown: the errno of others.
+ * page: the caller's, for arguments that fit; NULL: each has memory of its own. */
+long keel_pass(struct keel_vm *vm, u64 handle, u32 request, unsigned long arg, long unknown,
+	       void *page);
 
 /* memory.c */
 int memory_init(struct keel_vm *vm);

@@ -60,7 +60,7 @@ static long system_ioctl(struct file *file, unsigned int request, unsigned long 
 	case KVM_CHECK_EXTENSION:
 		return keel_check_extension(arg);
 	}
-	return keel_pass(NULL, KEEL_SYSTEM_HANDLE, request, arg, -EINVAL);
+	return keel_pass(NULL, KEEL_SYSTEM_HANDLE, request, arg, -EINVAL, NULL);
 }
 
 static const struct file_operations system_fops = {

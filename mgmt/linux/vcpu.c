@@ -14,6 +14,8 @@
 #include <asm/tsc.h>
 
 #define RUN_BYTES (KEEL_RUN_PAGES * PAGE_SIZE)
+/* The VMM sees the VM's ring in the third page's place: that is free, under the vCPU's mutex. */
+#define ARGUMENTS (KVM_COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE)
 
 /* ---- time ---- */
 
@@ -229,7 +231,8 @@ static long request_locked(struct keel_vcpu *vcpu, unsigned int request, unsigne
 	if (request == KVM_TRANSLATE)
 		result = translate(vcpu, (void __user *)arg);
 	else
-		result = keel_pass(vcpu->vm, vcpu->handle, request, arg, -EINVAL);
+		result = keel_pass(vcpu->vm, vcpu->handle, request, arg, -EINVAL,
+				   (void *)vcpu->run + ARGUMENTS);
 	up_read(&vcpu->vm->pit_lock);
 	return result;
 }

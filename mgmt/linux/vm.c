@@ -68,7 +68,7 @@ static long may_create_irqchip(struct keel_vm *vm, unsigned int request, unsigne
 
 	if (!none)
 		return -ENOMEM;
-	result = keel_pass(vm, vm->handle, request, arg, -ENOTTY);
+	result = keel_pass(vm, vm->handle, request, arg, -ENOTTY, NULL);
 	/* Before there is one no line is up, which this would let down. */
 	if (!READ_ONCE(vm->irqchip) &&
 	    hypercall(vm->handle, KVM_IRQ_LINE, virt_to_phys(none), sizeof(*none), 0).value !=
@@ -198,7 +198,7 @@ static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	case KVM_CREATE_IRQCHIP:
 		return may_create_irqchip(vm, request, arg);
 	}
-	return keel_pass(vm, vm->handle, request, arg, -ENOTTY);
+	return keel_pass(vm, vm->handle, request, arg, -ENOTTY, NULL);
 }
 
 static const struct file_operations vm_fops = {
