@@ -236,12 +236,16 @@ enum virt_caller { CALLER_UNKNOWN /* ask get() */, CALLER_KERNEL, CALLER_OTHER }
 
 enum virt_kind { VIRT_MANAGEMENT, VIRT_CHILD };
 
+/* What a child executes without an exit (KVM_CAP_X86_DISABLE_EXITS). */
+enum virt_native { NATIVE_HLT = BIT(0), NATIVE_MWAIT = BIT(1) /* MONITOR, too */ };
+
 #define NO_DEADLINE (~0ull)
 
 /* What the backend keeps per VM. */
 struct virt_vm {
 	enum virt_kind kind;
 	u64 features; /* enum virt_feature that it uses: virt_features or fewer. core/ sets it */
+	u32 native;   /* enum virt_native: core/ sets it before there are vCPUs */
 	hpa_t slat_root;
 	u64 slat_generation; /* mm/ increments it; an entry that sees a new one flushes first */
 	/*

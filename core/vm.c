@@ -79,6 +79,28 @@ int vm_do_without(struct vm *vm, u64 features)
 	return 0;
 }
 
+/* MWAIT only where the APIC's timer runs on in the states that it leads to. */
+u32 vm_native_possible(void)
+{
+	bool mwait = cpuid(1, 0).ecx & BIT(3) && cpuid(0, 0).eax >= 6 && cpuid(6, 0).eax & BIT(2);
+
+	return NATIVE_HLT | (mwait ? NATIVE_MWAIT : 0);
+}
+
+int vm_execute_natively(struct vm *vm, u32 native, bool pause)
+{
+	if (vm->vcpu_count)
+		return -EINVAL;
+	vm->virt.native |= native & vm_native_possible();
+	if (pause)
+		vm->virt.features &= ~(u64)VIRT_PAUSE_FILTER;
+	/* SDM vol. 3, "VMX-Preemption Timer": it stands still in the deeper ones of those states.
+	 */
+	if (vm->virt.native & NATIVE_MWAIT)
+		vm->virt.features &= ~(u64)VIRT_PREEMPT_TIMER;
+	return 0;
+}
+
 static void *pool_pages(struct vm *vm, u32 count, hpa_t *hpa)
 {
 	*hpa = pool_alloc(&vm->pool, count);

@@ -57,6 +57,13 @@ int vm_init(struct vm *vm, enum virt_kind kind);
  * guest would see that; -EBUSY: it has vCPUs or a dirty log. The caller holds vm->lock.
  */
 int vm_do_without(struct vm *vm, u64 features);
+/* What this processor lets a child execute without an exit (enum virt_native). */
+u32 vm_native_possible(void);
+/*
+ * KVM_CAP_X86_DISABLE_EXITS, of what is possible; `pause`: no exits of PAUSE loops. -EINVAL: it has
+ * vCPUs. The caller holds vm->lock.
+ */
+int vm_execute_natively(struct vm *vm, u32 native, bool pause);
 /* Allocates from the pool, resets; -EEXIST id; -EINVAL too many; -ENOMEM. The caller holds
  * vm->lock. */
 int vcpu_create(struct vm *vm, u32 id, struct vcpu **out);

@@ -86,6 +86,9 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_X86_USER_SPACE_MSR:
 	case KVM_CAP_X86_MSR_FILTER:
 		return 1;
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE |
+		       (vm_native_possible() & NATIVE_MWAIT ? KVM_X86_DISABLE_EXITS_MWAIT : 0);
 	case KVM_CAP_XSAVE2: /* no processor has more for what Keel carries */
 		return xstate_size() <= sizeof(struct kvm_xsave) ? sizeof(struct kvm_xsave) : 0;
 	case KVM_CAP_SYNC_REGS:

@@ -379,6 +379,17 @@ static s64 max_vcpu_id(struct vm *vm, u64 ids)
 	return 0;
 }
 
+/* What is not reported is taken and does nothing. */
+static s64 disable_exits(struct vm *vm, u64 exits)
+{
+	u32 native = (exits & KVM_X86_DISABLE_EXITS_HLT ? NATIVE_HLT : 0) |
+		     (exits & KVM_X86_DISABLE_EXITS_MWAIT ? NATIVE_MWAIT : 0);
+
+	if (exits & ~(u64)DISABLE_EXITS)
+		return -EINVAL;
+	return vm_execute_natively(vm, native, exits & KVM_X86_DISABLE_EXITS_PAUSE);
+}
+
 static s64 enable_cap(struct call *call)
 {
 	const struct kvm_enable_cap *cap = call->data;
@@ -399,6 +410,8 @@ static s64 enable_cap(struct call *call)
 		return 0;
 	case KVM_CAP_SPLIT_IRQCHIP:
 		return split_irqchip(vm, cap->args[0]);
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return disable_exits(vm, cap->args[0]);
 	case KVM_CAP_MAX_VCPU_ID:
 		return max_vcpu_id(vm, cap->args[0]);
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:

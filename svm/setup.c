@@ -204,6 +204,28 @@ static hpa_t five_levels(const struct virt_vm *vm, hpa_t top)
 	return top;
 }
 
+static void let_through(struct vmcb *vmcb, u32 code)
+{
+	vmcb->intercepts[code / 32] &= ~BIT(code % 32);
+}
+
+static void init_child(const struct virt_vcpu *v, struct vmcb *vmcb)
+{
+	vmcb->int_control = V_INTR_MASKING;
+	if (v->features & VIRT_PAUSE_FILTER) {
+		vmcb->intercepts[SVM_PAUSE / 32] |= BIT(SVM_PAUSE % 32);
+		vmcb->pause_count = PAUSE_COUNT;
+		vmcb->pause_threshold = PAUSE_CYCLES;
+	}
+	if (v->vm->native & NATIVE_HLT)
+		let_through(vmcb, SVM_HLT);
+	if (v->vm->native & NATIVE_MWAIT) {
+		let_through(vmcb, SVM_MONITOR);
+		let_through(vmcb, SVM_MWAIT);
+		let_through(vmcb, SVM_MWAIT_ARMED);
+	}
+}
+
 int svm_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 {
 	/* check=entry keeps a copy of the VMCB in the page behind it. */
@@ -230,14 +252,8 @@ int svm_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 	vmcb->g_pat = PAT_RESET;
 	if (svm_features.lbr_virt)
 		vmcb->lbr_control = LBR_ENABLE;
-	if (vm->kind == VIRT_CHILD) {
-		vmcb->int_control = V_INTR_MASKING;
-		if (v->features & VIRT_PAUSE_FILTER) {
-			vmcb->intercepts[SVM_PAUSE / 32] |= BIT(SVM_PAUSE % 32);
-			vmcb->pause_count = PAUSE_COUNT;
-			vmcb->pause_threshold = PAUSE_CYCLES;
-		}
-	}
+	if (vm->kind == VIRT_CHILD)
+		init_child(v, vmcb);
 	svm_intercept(v, 0);
 	v->dirty = CLEAN_ALL;
 	v->tsc_ratio = TSC_RATIO_ONE;

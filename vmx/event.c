@@ -111,6 +111,9 @@ void vmx_inject(struct virt_vcpu *v, const struct virt_event *event)
 		vmwrite(VMCS_ENTRY_INTR_INFO, 0);
 		return;
 	}
+	/* SDM vol. 3, "Checks on VM-Entry Control Fields": a halted guest takes few events. */
+	if (v->vm->native & NATIVE_HLT)
+		vmwrite(VMCS_GUEST_ACTIVITY, ACTIVITY_ACTIVE);
 	info = encode_event(event);
 	if (event->has_error && takes_error(event->vector)) {
 		info |= INTR_HAS_ERROR;

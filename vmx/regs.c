@@ -131,7 +131,8 @@ static void set_rflags(struct virt_vcpu *v, u64 value)
 	vmwrite(VMCS_GUEST_RFLAGS, value);
 	if (is_child(v)) {
 		v->rflags = value;
-		return;
+		if (!(v->vm->native & NATIVE_HLT))
+			return;
 	}
 	/* It halts without an exit; whoever changes its flags wants it to go on. */
 	vmwrite(VMCS_GUEST_ACTIVITY, ACTIVITY_ACTIVE);

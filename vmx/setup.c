@@ -327,6 +327,12 @@ void vmx_choose_controls(enum virt_kind kind, u64 features, struct vmx_words *ch
 	*exceptions = c.exceptions;
 }
 
+static u32 native_controls(u32 native)
+{
+	return (native & NATIVE_HLT ? CPU_HLT : 0) |
+	       (native & NATIVE_MWAIT ? CPU_MWAIT | CPU_MONITOR : 0);
+}
+
 static void write_controls(struct virt_vcpu *v)
 {
 	struct vmx_vcpu *x = vmx_of(v);
@@ -334,7 +340,7 @@ static void write_controls(struct virt_vcpu *v)
 
 	vmx_choose_controls(v->vm->kind, v->features, &chosen, &x->exceptions);
 	x->pin = chosen.pin;
-	x->cpu = chosen.cpu;
+	x->cpu = vmx_adjust(&vmx_features.cpu, chosen.cpu & ~native_controls(v->vm->native));
 	x->cpu2 = chosen.cpu2;
 	x->exit = chosen.exit;
 	x->entry = chosen.entry;

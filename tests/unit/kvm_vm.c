@@ -687,6 +687,42 @@ static void test_msr_filter(void **state)
 	assert_int_equal(pool_free_pages(&v->pool), free);
 }
 
+static struct cpuid_regs with_mwait(u32 leaf, u32 subleaf)
+{
+	if (leaf == 1)
+		return (struct cpuid_regs){.ecx = BIT(3)};
+	return (struct cpuid_regs){.eax = leaf == 6 ? BIT(2) : leaf ? 0 : 6};
+}
+
+static struct cpuid_regs with_nothing(u32 leaf, u32 subleaf)
+{
+	return (struct cpuid_regs){0};
+}
+
+static void test_disable_exits(void **state)
+{
+	struct vm *v = vm_of(vm);
+
+	v->virt.features |= VIRT_PAUSE_FILTER | VIRT_PREEMPT_TIMER;
+	fake_cpuid = with_nothing;
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS, 0, 0), 6);
+	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 16), -EINVAL);
+	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 9), 0); /* MWAIT, C-states */
+	assert_int_equal(v->virt.native, 0);
+	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 2), 0);
+	assert_int_equal(v->virt.native, NATIVE_HLT);
+	assert_true(v->virt.features & VIRT_PAUSE_FILTER);
+	fake_cpuid = with_mwait;
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS, 0, 0), 7);
+	assert_true(v->virt.features & VIRT_PREEMPT_TIMER);
+	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 5), 0);
+	assert_int_equal(v->virt.native, NATIVE_HLT | NATIVE_MWAIT);
+	assert_false(v->virt.features & (VIRT_PAUSE_FILTER | VIRT_PREEMPT_TIMER));
+	fake_cpuid = NULL;
+	vcpu_new(vm, 0);
+	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 2), -EINVAL);
+}
+
 static void test_max_vcpu_id(void **state)
 {
 	assert_int_equal(enable(vm, KVM_CAP_MAX_VCPU_ID, 0, 4097), -EINVAL);
@@ -769,6 +805,7 @@ int main(void)
 		cmocka_unit_test_setup(test_clock, start),
 		cmocka_unit_test_setup(test_enable_cap, start),
 		cmocka_unit_test_setup(test_msr_filter, start),
+		cmocka_unit_test_setup(test_disable_exits, start),
 		cmocka_unit_test_setup(test_max_vcpu_id, start),
 		cmocka_unit_test_setup(test_tsc_khz, start),
 		cmocka_unit_test_setup(test_split_irqchip, start),

@@ -333,6 +333,30 @@ static void nested_walk_of_five_levels(void **state)
 	cr4 = 0;
 }
 
+static bool intercepts(u32 code)
+{
+	return vmcb->intercepts[code / 32] >> code % 32 & 1;
+}
+
+static void what_a_child_executes_natively(void **state)
+{
+	assert_true(intercepts(SVM_HLT) && intercepts(SVM_MONITOR) && intercepts(SVM_MWAIT));
+	free(vcpu.hw);
+	vm.native = NATIVE_HLT;
+	assert_int_equal(svm_vcpu_init(&vcpu, &vm, NULL), 0);
+	vmcb = vcpu.hw;
+	svm_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+	assert_false(intercepts(SVM_HLT));
+	assert_true(intercepts(SVM_MONITOR) && intercepts(SVM_MWAIT) && intercepts(SVM_INTR));
+	free(vcpu.hw);
+	vm.native = NATIVE_MWAIT;
+	assert_int_equal(svm_vcpu_init(&vcpu, &vm, NULL), 0);
+	vmcb = vcpu.hw;
+	assert_true(intercepts(SVM_HLT));
+	assert_false(intercepts(SVM_MONITOR) || intercepts(SVM_MWAIT) ||
+		     intercepts(SVM_MWAIT_ARMED));
+}
+
 static void no_memory(void **state)
 {
 	static struct virt_vm empty;
@@ -363,6 +387,8 @@ int main(void)
 		HW(nested_walk_of_five_levels),
 		HW(maps_child),
 		HW(new_vmcb),
+		cmocka_unit_test_setup_teardown(what_a_child_executes_natively, setup_child,
+						teardown),
 		HW(no_memory),
 	};
 

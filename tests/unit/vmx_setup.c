@@ -438,6 +438,35 @@ static void controls_child(void **state)
 	assert_int_equal(field(VMCS_TPR_THRESHOLD), 0);
 }
 
+static void what_a_child_executes_natively(void **state)
+{
+	free(phys_ptr(vcpu.hw_hpa));
+	vm.native = NATIVE_HLT;
+	assert_int_equal(vmx_vcpu_init(&vcpu, &vm, NULL), 0);
+	vmcs = fake_vmcs_at(vcpu.hw_hpa);
+	assert_int_equal(field(VMCS_CPU_CONTROLS) & (CPU_HLT | CPU_MWAIT | CPU_MONITOR),
+			 CPU_MWAIT | CPU_MONITOR);
+	vmx_intercept(&vcpu, INTERCEPT_INTR_WINDOW);
+	assert_int_equal(field(VMCS_CPU_CONTROLS) & CPU_HLT, 0);
+	/* It halts in there: what is injected, and who changes its flags, wakes it. */
+	put_field(VMCS_GUEST_ACTIVITY, ACTIVITY_HLT);
+	vmx_inject(&vcpu,
+		   &(struct virt_event){.type = EVENT_EXCEPTION, .vector = 3, .insn_len = 1});
+	assert_int_equal(field(VMCS_GUEST_ACTIVITY), ACTIVITY_ACTIVE);
+	put_field(VMCS_GUEST_ACTIVITY, ACTIVITY_HLT);
+	vmx_set(&vcpu, VREG_RFLAGS, 2);
+	assert_int_equal(field(VMCS_GUEST_ACTIVITY), ACTIVITY_ACTIVE);
+	/* Whoever takes an event back leaves it asleep. */
+	put_field(VMCS_GUEST_ACTIVITY, ACTIVITY_HLT);
+	vmx_inject(&vcpu, &(struct virt_event){.type = EVENT_NONE});
+	assert_int_equal(field(VMCS_GUEST_ACTIVITY), ACTIVITY_HLT);
+	free(phys_ptr(vcpu.hw_hpa));
+	vm.native = NATIVE_MWAIT;
+	assert_int_equal(vmx_vcpu_init(&vcpu, &vm, NULL), 0);
+	vmcs = fake_vmcs_at(vcpu.hw_hpa);
+	assert_int_equal(field(VMCS_CPU_CONTROLS) & (CPU_HLT | CPU_MWAIT | CPU_MONITOR), CPU_HLT);
+}
+
 static void controls_management(void **state)
 {
 	u32 cpu = field(VMCS_CPU_CONTROLS), cpu2 = field(VMCS_CPU_CONTROLS2);
@@ -602,6 +631,7 @@ int main(void)
 		MANAGEMENT(msr_map),
 		CHILD(maps_child),
 		CHILD(controls_child),
+		CHILD(what_a_child_executes_natively),
 		MANAGEMENT(controls_management),
 		CHILD(features_switched_off),
 		CHILD(child_without_tpr_shadow),
