@@ -197,14 +197,6 @@ const struct svm_field svm_fields[] = {
 	{0},
 };
 
-void svm_dump_field(const struct vmcb *b, const struct svm_field *f)
-{
-	u64 value = 0;
-
-	memcpy(&value, (const char *)b + f->offset, f->size);
-	dump_bits(f->name, value, f->bits);
-}
-
 static void log_exit(const struct vmcb *b)
 {
 	log_error("  exit code %llx %s, info %016llx %016llx", (unsigned long long)b->exit_code,
@@ -221,6 +213,14 @@ static void log_segment(const char *name, const struct vmcb_segment *s)
 		  s->attr & SEG_S ? " S" : "", s->attr & SEG_P ? " P" : "",
 		  s->attr & SEG_L ? " L" : "", s->attr & SEG_DB ? " D" : "",
 		  s->attr & SEG_G ? " G" : "", (s->attr & SEG_DPL) >> 5);
+}
+
+void svm_dump_field(const struct vmcb *b, const struct svm_field *f)
+{
+	u64 value = 0;
+
+	memcpy(&value, (const char *)b + f->offset, f->size);
+	dump_bits(f->name, value, f->bits);
 }
 
 void svm_dump_segment(const struct vmcb *b, u32 index)

@@ -55,6 +55,21 @@ static void set_cr4(struct virt_vcpu *v, u64 value)
 		 CLEAN_INTERCEPTS);
 }
 
+static void set_nmi_masked(struct virt_vcpu *v, bool masked)
+{
+	v->nmi_state = masked ? NMI_MASKED : NMI_OPEN;
+	svm_intercept(v, v->intercept_set);
+}
+
+/* APM vol. 2, "TSC Ratio MSR". */
+static void set_tsc_ratio(struct virt_vcpu *v, u64 ratio)
+{
+	v->tsc_ratio = ratio;
+	v->dirty &= ~(u32)DIRTY_TSC;
+	if (ratio != TSC_RATIO_ONE)
+		v->dirty |= DIRTY_TSC;
+}
+
 u64 svm_get(struct virt_vcpu *v, enum virt_reg reg)
 {
 	const struct vmcb *vmcb = vmcb_of(v);
@@ -84,21 +99,6 @@ u64 svm_get(struct virt_vcpu *v, enum virt_reg reg)
 			svm_save_extra(v);
 		return *plain_field(v, &plain_regs[reg]);
 	}
-}
-
-static void set_nmi_masked(struct virt_vcpu *v, bool masked)
-{
-	v->nmi_state = masked ? NMI_MASKED : NMI_OPEN;
-	svm_intercept(v, v->intercept_set);
-}
-
-/* APM vol. 2, "TSC Ratio MSR". */
-static void set_tsc_ratio(struct virt_vcpu *v, u64 ratio)
-{
-	v->tsc_ratio = ratio;
-	v->dirty &= ~(u32)DIRTY_TSC;
-	if (ratio != TSC_RATIO_ONE)
-		v->dirty |= DIRTY_TSC;
 }
 
 void svm_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
