@@ -253,6 +253,7 @@ void mgmt_memory_types(void)
 		mtrrs = now;
 		free_tables();
 		set_types();
+		log_limited(LOG_INFO, "management guest: memory types follow its MTRRs");
 	}
 	spin_unlock(&mgmt_lock);
 }
