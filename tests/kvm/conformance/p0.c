@@ -412,6 +412,21 @@ static void long_sregs(void)
 	is_hex("is read back", sregs().interrupt_bitmap[1], 1);
 }
 
+/* Old VMMs start a vCPU so. */
+static void reset_vector(void)
+{
+	struct kvm_mp_state state = {.mp_state = KVM_MP_STATE_HALTED};
+	struct kvm_sregs s;
+
+	machine(ALL_CHIPS);
+	s = sregs();
+	ROW("P0", KVM_SET_SREGS);
+	is("halted", call(vcpu, KVM_SET_MP_STATE, &state), 0);
+	is("the reset vector", call(vcpu, KVM_SET_SREGS, &s), 0);
+	call(vcpu, KVM_GET_MP_STATE, &state);
+	is("makes the first vCPU runnable", state.mp_state, KVM_MP_STATE_RUNNABLE);
+}
+
 /* As solo5 does it. */
 static void no_apic_sregs(void)
 {
@@ -525,5 +540,6 @@ const struct group p0_groups[] = {
 	{"p0 system", system_fd}, {"p0 numbers", numbers}, {"p0 process", other_process}, {"p0 slots", slots},
 	{"p0 guest slots", guest_slots}, {"p0 vcpus", vcpus}, {"p0 pages", shared_pages}, {"p0 regs", general},
 	{"p0 reset", reset_sregs}, {"p0 sregs", long_sregs}, {"p0 sregs without APIC", no_apic_sregs},
+	{"p0 reset vector", reset_vector},
 	{"p0 addresses", addresses}, {"p0 cpuid", leaves}, {"p0 set cpuid", set_leaves}, {},
 };

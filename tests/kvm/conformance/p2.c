@@ -313,6 +313,8 @@ static void clocks(void)
 	is("1000 s", call(vm, KVM_SET_CLOCK, &clock), 0);
 	call(vm, KVM_GET_CLOCK, &later);
 	is("goes on from there", later.clock >= 1000000000000 && later.clock < 1100000000000, 1);
+	clock.flags = KVM_CLOCK_TSC_STABLE;
+	is("TSC_STABLE", call(vm, KVM_SET_CLOCK, &clock), 0);
 	clock.flags = 1;
 	is("flag 1", call(vm, KVM_SET_CLOCK, &clock), -EINVAL);
 	clock.flags = 16;
@@ -707,6 +709,16 @@ static void enabling(void)
 	is("SPLIT_IRQCHIP again", enable(vm, KVM_CAP_SPLIT_IRQCHIP, 24), -EEXIST);
 	is("X2APIC_API, flags 3", enable(vm, KVM_CAP_X2APIC_API, 3), 0);
 	is("X2APIC_API, flags 4", enable(vm, KVM_CAP_X2APIC_API, 4), -EINVAL);
+	if (call(vm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPU_ID) > 0) {
+		int fd;
+
+		bare_vm();
+		is("MAX_VCPU_ID, too many", enable(vm, KVM_CAP_MAX_VCPU_ID, 1 << 20), -EINVAL);
+		is("MAX_VCPU_ID, 2", enable(vm, KVM_CAP_MAX_VCPU_ID, 2), 0);
+		is("MAX_VCPU_ID, 3 then", enable(vm, KVM_CAP_MAX_VCPU_ID, 3), -EINVAL);
+		is("vCPU 1", made(call(vm, KVM_CREATE_VCPU, 1), &fd), 0);
+		is("vCPU 2", made(call(vm, KVM_CREATE_VCPU, 2), &fd), -EINVAL);
+	}
 	is("ENFORCE_PV_FEATURE_CPUID", ({
 		   machine(NO_CHIPS);
 		   enable(vcpu, KVM_CAP_ENFORCE_PV_FEATURE_CPUID, 1);

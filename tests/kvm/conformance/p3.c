@@ -19,6 +19,8 @@ GUEST(msrs_fault, 16,
       "movw $handler7 - msrs_fault + 0x1000, (0x34); movw $0, (0x36); movl $0x12345678, %ecx; rdmsr; outb %al, $0x10; hlt;"
       "handler7: outb %al, $0x13; hlt");
 
+GUEST(halt_here, 16, "hlt; outb %al, $0x10; hlt");
+
 /* ---- the split interrupt controller ---- */
 
 static void split(void)
@@ -272,8 +274,24 @@ static void user_msrs(void)
 	complete();
 }
 
+static void disabled_exits(void)
+{
+	subject("P3", "X86_DISABLE_EXITS");
+	if (!offered(KVM_CAP_X86_DISABLE_EXITS))
+		return;
+	bare_vm();
+	is("unknown bit", enable(vm, KVM_CAP_X86_DISABLE_EXITS, 1 << 8), -EINVAL);
+	is("HLT", enable(vm, KVM_CAP_X86_DISABLE_EXITS, KVM_X86_DISABLE_EXITS_HLT), 0);
+	memory = pages(MEMORY);
+	set_slot(0, 0, MEMORY, memory, 0);
+	vcpu = add_vcpu(0, &run);
+	START(halt_here);
+	is("HLT does not exit", enter_briefly(), -EINTR);
+	is("exit reason", run->exit_reason, KVM_EXIT_INTR);
+}
+
 const struct group p3_groups[] = {
 	{"p3 split", split}, {"p3 x2apic", x2apic_api}, {"p3 cpuid", get_cpuid}, {"p3 sync regs", sync_regs},
 	{"p3 translate", translation}, {"p3 tsc offset", tsc_offset}, {"p3 devices", devices},
-	{"p3 msrs", user_msrs}, {},
+	{"p3 msrs", user_msrs}, {"p3 disabled exits", disabled_exits}, {},
 };

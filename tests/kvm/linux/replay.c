@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * What six VMMs ask of /dev/kvm, call by call in their order and with the checks that they make themselves:
- * kvmtool, Firecracker, Cloud Hypervisor, crosvm, solo5 (hvt) and uhyve. Each ends in a guest that prints.
+ * What VMMs ask of /dev/kvm, call by call in their order and with the checks that they make themselves: kvmtool,
+ * Firecracker, Cloud Hypervisor, crosvm, solo5 (hvt), uhyve, and QEMU's `pc` machine. Each ends in a guest that
+ * prints.
  *
  *   replay [VMM ...]
  */
@@ -13,6 +14,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -863,13 +865,254 @@ static void uhyve(void)
 	expect(!strcmp(printed, "uhyve's guest!"), printed);
 }
 
+/* ---- QEMU 7.2, -machine pc -cpu host ---- */
+
+static void enable(uint32_t capability, uint64_t argument)
+{
+	struct kvm_enable_cap cap = {.cap = capability, .args = {argument}};
+
+	MUST(vm, KVM_ENABLE_CAP, &cap);
+}
+
+static struct {
+	struct kvm_msr_list head;
+	uint32_t indexes[512];
+} qemu_list;
+static struct {
+	struct kvm_msrs head;
+	struct kvm_msr_entry entries[200];
+} qemu_msrs;
+
+static bool listed(uint32_t msr)
+{
+	for (uint32_t i = 0; i < qemu_list.head.nmsrs; i++)
+		if (qemu_list.indexes[i] == msr)
+			return true;
+	return false;
+}
+
+static void qemu_index_list(unsigned long request)
+{
+	qemu_list.head.nmsrs = 0;
+	expect(CALL(kvm, request, &qemu_list) == -E2BIG, "an index list into no room");
+	expect(qemu_list.head.nmsrs > 0 && qemu_list.head.nmsrs < 512, "an index list is empty");
+	MUST(kvm, request, &qemu_list);
+}
+
+/* What it writes at each reset: it aborts when one is refused. */
+static void qemu_reset_msrs(void)
+{
+	static const uint32_t always[] = {0x174, 0x175, 0x176, 0x277, 0xc0000081, 0xc0000083, 0xc0000102, 0xc0000084,
+					  0xc0000082, 0x10, 0x2ff, 0x250, 0x258, 0x259};
+	static const uint32_t if_listed[] = {0xc0010117, 0xc0000103, 0x3b, 0x1a0, 0x9e, 0x34, 0x48, 0xc0000104,
+					     0xc001011f, 0x12, 0x11, 0x4b564d06, 0x4b564d02, 0x4b564d04,
+					     0x4b564d03, 0x4b564d05, 0x40000100, 0x40000101, 0x40000102};
+	struct kvm_msr_entry *e = qemu_msrs.entries;
+
+	for (size_t i = 0; i < sizeof(always) / 4; i++)
+		*e++ = (struct kvm_msr_entry){.index = always[i]};
+	for (uint32_t msr = 0x268; msr <= 0x26f; msr++)
+		*e++ = (struct kvm_msr_entry){.index = msr};
+	for (uint32_t msr = 0x200; msr <= 0x20f; msr++)
+		*e++ = (struct kvm_msr_entry){.index = msr};
+	for (uint32_t msr = 0x400; msr < 0x428; msr++) /* the machine checks' banks */
+		*e++ = (struct kvm_msr_entry){.index = msr};
+	*e++ = (struct kvm_msr_entry){.index = 0x17a};
+	for (size_t i = 0; i < sizeof(if_listed) / 4; i++)
+		if (listed(if_listed[i]))
+			*e++ = (struct kvm_msr_entry){.index = if_listed[i]};
+	qemu_msrs.head.nmsrs = e - qemu_msrs.entries;
+	expect(MUST(vcpu, KVM_GET_MSRS, &qemu_msrs) == (long)qemu_msrs.head.nmsrs, "KVM_GET_MSRS did not get all");
+	expect(MUST(vcpu, KVM_SET_MSRS, &qemu_msrs) == (long)qemu_msrs.head.nmsrs, "KVM_SET_MSRS did not set all");
+}
+
+static void qemu_reset(const struct kvm_regs *r)
+{
+	static struct kvm_xsave xsave;
+	struct kvm_xcrs xcrs = {};
+	struct kvm_vcpu_events events = {};
+	struct kvm_mp_state mp = {.mp_state = KVM_MP_STATE_RUNNABLE};
+	struct kvm_debugregs debugregs = {};
+	long khz = MUST(vcpu, KVM_GET_TSC_KHZ, 0);
+
+	if (has(KVM_CAP_SREGS2)) {
+		struct kvm_sregs2 s = {};
+		struct kvm_sregs old;
+
+		MUST(vcpu, KVM_GET_SREGS2, &s);
+		memcpy(&old, &s, offsetof(struct kvm_sregs, interrupt_bitmap));
+		long_mode(&old);
+		memcpy(&s, &old, offsetof(struct kvm_sregs, interrupt_bitmap));
+		s.flags = 0;
+		MUST(vcpu, KVM_SET_SREGS2, &s);
+	} else {
+		get_set_sregs64();
+	}
+	MUST(vcpu, KVM_SET_TSC_KHZ, khz);
+	MUST(vcpu, KVM_SET_REGS, r);
+	MUST(vcpu, KVM_GET_XSAVE, &xsave);
+	MUST(vcpu, KVM_SET_XSAVE, &xsave);
+	MUST(vcpu, KVM_GET_XCRS, &xcrs);
+	MUST(vcpu, KVM_SET_XCRS, &xcrs);
+	qemu_reset_msrs();
+	events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_PAYLOAD | KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
+	MUST(vcpu, KVM_SET_VCPU_EVENTS, &events);
+	MUST(vcpu, KVM_SET_MP_STATE, &mp);
+	qemu_msrs.head.nmsrs = 1;
+	qemu_msrs.entries[0] = (struct kvm_msr_entry){.index = 0x6e0};
+	expect(MUST(vcpu, KVM_SET_MSRS, &qemu_msrs) == 1, "the TSC deadline");
+	MUST(vcpu, KVM_GET_DEBUGREGS, &debugregs);
+	MUST(vcpu, KVM_SET_DEBUGREGS, &debugregs);
+}
+
+/* The firmware's shadow RAM: slots are deleted and made anew, again and again. */
+static void qemu_slots(void)
+{
+	struct kvm_userspace_memory_region all = {.memory_size = MEMORY, .userspace_addr = (uint64_t)memory};
+	struct kvm_userspace_memory_region low = all, rom = all, high = all;
+
+	low.memory_size = 0xc0000;
+	rom = (struct kvm_userspace_memory_region){2, KVM_MEM_READONLY, 0xc0000, 0x20000, (uint64_t)memory + 0xc0000};
+	high = (struct kvm_userspace_memory_region){4, 0, 0xe0000, MEMORY - 0xe0000, (uint64_t)memory + 0xe0000};
+	for (int i = 0; i < 20; i++) {
+		struct kvm_userspace_memory_region none = {};
+
+		MUST(vm, KVM_SET_USER_MEMORY_REGION, &none);
+		MUST(vm, KVM_SET_USER_MEMORY_REGION, &low);
+		MUST(vm, KVM_SET_USER_MEMORY_REGION, &rom);
+		MUST(vm, KVM_SET_USER_MEMORY_REGION, &high);
+		MUST(vm, KVM_SET_USER_MEMORY_REGION, &none);
+		none.slot = 2;
+		MUST(vm, KVM_SET_USER_MEMORY_REGION, &none);
+		none.slot = 4;
+		MUST(vm, KVM_SET_USER_MEMORY_REGION, &none);
+		MUST(vm, KVM_SET_USER_MEMORY_REGION, &all);
+	}
+}
+
+static void qemu_devices(void)
+{
+	struct kvm_pit_state2 pit;
+	struct kvm_irqchip chip = {};
+	struct kvm_tpr_access_ctl tpr = {};
+	struct kvm_vapic_addr vapic = {};
+	struct kvm_lapic_state apic;
+	struct kvm_clock_data clock = {};
+
+	MUST(vm, KVM_GET_PIT2, &pit);
+	MUST(vm, KVM_SET_PIT2, &pit);
+	for (int id = 2; id >= 0; id--) {
+		chip.chip_id = id;
+		MUST(vm, KVM_GET_IRQCHIP, &chip);
+		MUST(vm, KVM_SET_IRQCHIP, &chip);
+	}
+	MUST(vcpu, KVM_TPR_ACCESS_REPORTING, &tpr);
+	MUST(vcpu, KVM_SET_VAPIC_ADDR, &vapic);
+	qemu_msrs.head.nmsrs = 1;
+	qemu_msrs.entries[0] = (struct kvm_msr_entry){.index = 0x1b, .data = 0xfee00900};
+	expect(MUST(vcpu, KVM_SET_MSRS, &qemu_msrs) == 1, "the APIC's base");
+	MUST(vcpu, KVM_GET_LAPIC, &apic);
+	MUST(vcpu, KVM_SET_LAPIC, &apic);
+	MUST(vm, KVM_SET_CLOCK, &clock);
+	CALL(vcpu, KVM_KVMCLOCK_CTRL, 0);
+}
+
+static void qemu(void)
+{
+	static const struct kvm_coalesced_mmio_zone zones[] = {
+		{.addr = 0xcf8, .size = 4, .pio = 1}, {.addr = 0xcf8, .size = 1, .pio = 1},
+		{.addr = 0xcfa, .size = 2, .pio = 1}, {.addr = 0x70, .size = 1, .pio = 1}};
+	struct kvm_pit_config pit = {.flags = 0};
+	struct kvm_regs r = regs64(0xfebfb000, 20, 0x600, 0);
+	uint64_t identity = 0xfeffc000, banks = 0, supp = 0;
+	struct kvm_device_attr attr = {.attr = KVM_X86_XCOMP_GUEST_SUPP, .addr = (uint64_t)&supp};
+	struct kvm_clock_data clock;
+	uint32_t room;
+	const int match = 1 << kvm_ioeventfd_flag_nr_datamatch | 1 << kvm_ioeventfd_flag_nr_pio;
+
+	open_kvm();
+	version();
+	has(KVM_CAP_IMMEDIATE_EXIT);
+	expect(has(KVM_CAP_NR_MEMSLOTS) >= 32, "memslots");
+	create_vm(1000);
+	expect(MUST(vm, KVM_CHECK_EXTENSION, KVM_CAP_NR_VCPUS) >= 1, "vCPUs");
+	REQUIRED(KVM_CAP_USER_MEMORY, KVM_CAP_DESTROY_MEMORY_REGION_WORKS, KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
+		 KVM_CAP_SET_TSS_ADDR, KVM_CAP_EXT_CPUID, KVM_CAP_MP_STATE);
+	expect(has(KVM_CAP_COALESCED_MMIO) == KVM_COALESCED_MMIO_PAGE_OFFSET, "KVM_CAP_COALESCED_MMIO");
+	if (has(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2))
+		enable(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, has(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2));
+	if (has(KVM_CAP_EXCEPTION_PAYLOAD))
+		enable(KVM_CAP_EXCEPTION_PAYLOAD, 1);
+	if (has(KVM_CAP_X86_TRIPLE_FAULT_EVENT))
+		enable(KVM_CAP_X86_TRIPLE_FAULT_EVENT, 1);
+	if (has(KVM_CAP_GET_MSR_FEATURES))
+		qemu_index_list(KVM_GET_MSR_FEATURE_INDEX_LIST);
+	qemu_index_list(KVM_GET_MSR_INDEX_LIST);
+	MUST(vm, KVM_SET_IDENTITY_MAP_ADDR, &identity);
+	MUST(vm, KVM_SET_TSS_ADDR, identity + PAGE);
+	if (has(KVM_CAP_X86_USER_SPACE_MSR)) {
+		uint8_t bitmap[8] = {};
+		struct kvm_msr_filter filter = {
+			.ranges[0] = {.flags = KVM_MSR_FILTER_READ, .nmsrs = 1, .base = 0x35, .bitmap = bitmap}};
+
+		enable(KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER);
+		MUST(vm, KVM_X86_SET_MSR_FILTER, &filter);
+	}
+	MUST(vm, KVM_CREATE_IRQCHIP, 0);
+	device_start();
+	for (int i = 0; i < 7; i++) /* can it have that many on one port? */
+		ioeventfd(0, 2, match, i);
+	for (int i = 6; i >= 0; i--)
+		ioeventfd(0, 2, match | 1 << kvm_ioeventfd_flag_nr_deassign, i);
+	MUST(kvm, KVM_X86_GET_MCE_CAP_SUPPORTED, &banks);
+	for (room = 1;; room *= 2) {
+		long result;
+
+		cpuid.head.nent = room;
+		result = CALL(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid);
+		if (!result)
+			break;
+		expect(result == -E2BIG && room < 256, "KVM_GET_SUPPORTED_CPUID");
+	}
+	if (has(KVM_CAP_SYS_ATTRIBUTES))
+		MUST(kvm, KVM_GET_DEVICE_ATTR, &attr);
+	run_size = MUST(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	vcpu = create_vcpu(0, &run);
+	MUST(vcpu, KVM_GET_TSC_KHZ, 0);
+	banks = (banks & 0x1000100) | 10;
+	MUST(vcpu, KVM_X86_SETUP_MCE, &banks);
+	MUST(vcpu, KVM_SET_CPUID2, &cpuid);
+	MUST(vm, KVM_GET_CLOCK, &clock);
+	add_memory(MAP_PRIVATE, 0);
+	load64("QEMU's guest");
+	for (uint32_t gsi = 0; gsi < 16; gsi++)
+		if (gsi != 2)
+			route_pin(gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi % 8);
+	for (uint32_t gsi = 0; gsi < 24; gsi++)
+		if (gsi != 2)
+			route_pin(gsi, KVM_IRQCHIP_IOAPIC, gsi ? gsi : 2);
+	MUST(vm, KVM_SET_GSI_ROUTING, &routes);
+	for (size_t i = 0; i < sizeof(zones) / sizeof(zones[0]); i++)
+		MUST(vm, KVM_REGISTER_COALESCED_MMIO, &zones[i]);
+	MUST(vm, KVM_CREATE_PIT2, &pit);
+	qemu_reset(&r);
+	qemu_devices();
+	qemu_slots();
+	qemu_reset(&r);
+	ioeventfd(0xfebfb000, 0, 0, 0);
+	irqfd(20, 0, 0);
+	run_until(0x600);
+	expect(!strcmp(printed, "QEMU's guest!"), printed);
+	complete();
+}
+
 /* ---- */
 
 static const struct vmm {
 	const char *name;
 	void (*replay)(void);
 } vmms[] = {{"kvmtool", kvmtool}, {"Firecracker", firecracker}, {"Cloud-Hypervisor", cloud_hypervisor},
-	    {"crosvm", crosvm}, {"solo5", solo5}, {"uhyve", uhyve}};
+	    {"crosvm", crosvm}, {"solo5", solo5}, {"uhyve", uhyve}, {"QEMU", qemu}};
 #define VMMS (sizeof(vmms) / sizeof(vmms[0]))
 
 /* In a process of its own, with a time limit. */
