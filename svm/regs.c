@@ -210,6 +210,8 @@ void svm_set_segment(struct virt_vcpu *v, enum seg seg, const struct segment *s)
 		value.selector = value.attr = 0;
 	else if (!(value.attr & SEG_P))
 		value.attr = 0; /* a NULL segment: the processor looks at P alone */
+	else if (seg == SEG_TR && svm_features.qemu)
+		value.attr &= ~2; /* a busy TSS is QEMU's end (docs/architecture.md, "QEMU") */
 	field = (void *)((char *)v->hw + seg_fields[seg].offset);
 	if (seg == SEG_SS) /* the privilege level is SS.DPL, also where SS is unusable */
 		VMCB_SET(v, cpl, (s->attr & SEG_DPL) >> 5, CLEAN_SEG);

@@ -182,6 +182,13 @@ static void segment_quirks(void **state)
 	svm_set_segment(&vcpu, SEG_TR, &s);
 	svm_get_segment(&vcpu, SEG_TR, &s);
 	assert_int_equal(s.attr & SEG_TYPE, 11);
+	svm_set_segment(&vcpu, SEG_TR, &s);
+	assert_int_equal(vmcb->tr.attr & SEG_TYPE, 11);
+	svm_features.qemu = true;
+	svm_set_segment(&vcpu, SEG_TR, &s);
+	assert_int_equal(vmcb->tr.attr & SEG_TYPE, 9);
+	svm_get_segment(&vcpu, SEG_TR, &s);
+	assert_int_equal(s.attr & SEG_TYPE, 11);
 }
 
 /* The VMLOAD group: saved when needed only, once, and loaded again only when written. */
