@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -26,8 +27,13 @@
 #define PAGE 4096ul
 #define CODE 0x1000 /* guest-physical */
 
-/* guest_fill writes to ECX pages from ESI. */
-extern const uint8_t guest_spin[], guest_out[], guest_halt[], guest_fill[], guest_end[];
+/*
+ * guest_fill writes to ECX pages from ESI; guest_listen takes interrupts between exits at port 0x10, and
+ * its handler, guest_interrupt, exits at port 0x11 and ends them; guest_write and guest_out_dx write ECX
+ * bytes of EAX to ESI and to port DX; guest_rdmsr reads MSR ECX.
+ */
+extern const uint8_t guest_spin[], guest_out[], guest_halt[], guest_fill[], guest_listen[], guest_interrupt[],
+	guest_write[], guest_out_dx[], guest_rdmsr[], guest_end[];
 __asm__(".section .rodata\n"
 	".code32\n"
 	"guest_spin: jmp guest_spin\n"
@@ -39,6 +45,35 @@ __asm__(".section .rodata\n"
 	"guest_fill: movl $1, (%esi)\n"
 	"add $4096, %esi\n"
 	"loop guest_fill\n"
+	"out %al, $0x10\n"
+	"guest_listen: sti\n"
+	"nop\n"
+	"nop\n"
+	"cli\n"
+	"out %al, $0x10\n"
+	"jmp guest_listen\n"
+	"guest_interrupt: out %al, $0x11\n"
+	"movl $0, 0xfee000b0\n"
+	"iret\n"
+	"guest_write: cmp $2, %ecx\n"
+	"ja 4f\n"
+	"je 2f\n"
+	"mov %al, (%esi)\n"
+	"jmp 1f\n"
+	"2: mov %ax, (%esi)\n"
+	"jmp 1f\n"
+	"4: mov %eax, (%esi)\n"
+	"1: out %al, $0x10\n"
+	"guest_out_dx: cmp $2, %ecx\n"
+	"ja 4f\n"
+	"je 2f\n"
+	"out %al, %dx\n"
+	"jmp 1f\n"
+	"2: out %ax, %dx\n"
+	"jmp 1f\n"
+	"4: out %eax, %dx\n"
+	"1: out %al, $0x10\n"
+	"guest_rdmsr: rdmsr\n"
 	"out %al, $0x10\n"
 	"guest_end:\n"
 #ifdef __x86_64__
@@ -420,6 +455,310 @@ static void dirty_log(void)
 	end(&m);
 }
 
+/* ---- interrupts by eventfd ---- */
+
+#define TABLES 0x3000 /* guest-physical: GDT and, behind it, IDT */
+#define PIN    20     /* of the IOAPIC alone */
+#define VECTOR 0x50
+
+static void tables(struct machine *m)
+{
+	uint64_t *table = map(PAGE), handler = CODE + (guest_interrupt - guest_spin);
+	struct kvm_sregs sregs;
+	struct kvm_lapic_state apic;
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
+
+	table[1] = 0x00cf9b000000ffff; /* flat code and data */
+	table[2] = 0x00cf93000000ffff;
+	table[64 + VECTOR] = (handler & 0xffff) | 8 << 16 | 0x8e00ull << 32 | handler >> 16 << 48;
+	slot(m, 2, TABLES, PAGE, table, 0);
+	slot(m, 3, 0x5000, PAGE, map(PAGE), 0); /* the stack */
+	if (ioctl(m->vcpu, KVM_GET_SREGS, &sregs) || ioctl(m->vcpu, KVM_GET_LAPIC, &apic) ||
+	    ioctl(m->vm, KVM_GET_IRQCHIP, &chip))
+		err(1, "a machine's state");
+	sregs.gdt.base = TABLES;
+	sregs.gdt.limit = 3 * 8 - 1;
+	sregs.idt.base = TABLES + 512;
+	sregs.idt.limit = 2047;
+	*(uint32_t *)(apic.regs + 0xf0) = 0x1ff; /* switched on */
+	chip.chip.ioapic.redirtbl[PIN].bits = 1 << 15 | VECTOR;
+	if (ioctl(m->vcpu, KVM_SET_SREGS, &sregs) || ioctl(m->vcpu, KVM_SET_LAPIC, &apic) ||
+	    ioctl(m->vm, KVM_SET_IRQCHIP, &chip))
+		err(1, "a machine's state");
+}
+
+/* The guest listens `times`: how many interrupts did it get? */
+static int interrupts(const struct machine *m, int times)
+{
+	int count = 0;
+
+	for (int i = 0; i < times;) {
+		if (ioctl(m->vcpu, KVM_RUN, 0) || m->run->exit_reason != KVM_EXIT_IO)
+			err(1, "KVM_RUN: exit %u", m->run->exit_reason);
+		if (m->run->io.port == 0x11)
+			count++;
+		else
+			i++;
+		if (count > 50)
+			break;
+	}
+	return count;
+}
+
+static long irqfd(const struct machine *m, int fd, uint32_t flags, int resample)
+{
+	struct kvm_irqfd args = {.fd = fd, .gsi = PIN, .flags = flags, .resamplefd = resample};
+
+	return request(m->vm, KVM_IRQFD, &args);
+}
+
+static void signal_fd(int fd)
+{
+	if (eventfd_write(fd, 1))
+		err(1, "eventfd");
+}
+
+/* How often it was signalled since the last look. */
+static long signals_of(int fd)
+{
+	eventfd_t count;
+
+	return eventfd_read(fd, &count) ? 0 : (long)count;
+}
+
+static void resampling(struct machine *m)
+{
+	int first = eventfd(0, EFD_NONBLOCK), second = eventfd(0, EFD_NONBLOCK), other = eventfd(0, EFD_NONBLOCK),
+	    told = eventfd(0, EFD_NONBLOCK), told_too = eventfd(0, EFD_NONBLOCK);
+
+	expect("no such resamplefd: EBADF", irqfd(m, first, KVM_IRQFD_FLAG_RESAMPLE, 1000), -EBADF);
+	expect("a resamplefd that is none: EINVAL", irqfd(m, first, KVM_IRQFD_FLAG_RESAMPLE, 1), -EINVAL);
+	expect("a level until the EOI", irqfd(m, first, KVM_IRQFD_FLAG_RESAMPLE, told), 0);
+	expect("twice: EBUSY", irqfd(m, first, KVM_IRQFD_FLAG_RESAMPLE, told), -EBUSY);
+	for (int i = 0; i < 3; i++) {
+		signal_fd(first);
+		expect("one interrupt", interrupts(m, 5), 1);
+		expect("its end is told", signals_of(told), 1);
+	}
+	expect("another on the same pin", irqfd(m, second, KVM_IRQFD_FLAG_RESAMPLE, told_too), 0);
+	signal_fd(first);
+	signal_fd(second);
+	expect("one interrupt for both", interrupts(m, 5), 1);
+	expect("told to both", signals_of(told) + signals_of(told_too) * 10, 11);
+	expect("one goes", irqfd(m, first, KVM_IRQFD_FLAG_DEASSIGN, 0), 0);
+	signal_fd(first);
+	expect("and is not heard", interrupts(m, 5), 0);
+	signal_fd(second);
+	expect("the other is", interrupts(m, 5), 1);
+	expect("told to it alone", signals_of(told) + signals_of(told_too) * 10, 10);
+	signal_fd(second);
+	expect("the level is up", irqfd(m, second, KVM_IRQFD_FLAG_DEASSIGN, 0), 0);
+	interrupts(m, 1); /* it was delivered when it rose */
+	expect("and down when the last one goes", interrupts(m, 5), 0);
+	signal_fd(other);
+	expect("signalled before", irqfd(m, other, KVM_IRQFD_FLAG_RESAMPLE, told), 0);
+	expect("counts", interrupts(m, 5), 1);
+	signals_of(told);
+	/* What is told may signal the level again: the device still wants to be served. */
+	expect("it can be its own", irqfd(m, other, KVM_IRQFD_FLAG_DEASSIGN, 0) ?:
+					    irqfd(m, told, KVM_IRQFD_FLAG_RESAMPLE, told), 0);
+	signal_fd(told);
+	expect("and never ends", interrupts(m, 1) > 50, 1);
+	close(told);
+	interrupts(m, 1);
+	expect("until it is closed", interrupts(m, 5) < 2, 1);
+	close(first);
+	close(second);
+	close(other);
+	close(told_too);
+}
+
+static void irqfds(void)
+{
+	struct machine m = machine(true), none = machine(false);
+	int fd = eventfd(0, EFD_NONBLOCK);
+
+	expect("KVM_CAP_IRQFD_RESAMPLE", request(kvm, KVM_CHECK_EXTENSION, (void *)KVM_CAP_IRQFD_RESAMPLE), 1);
+	enter_at(&m, guest_listen);
+	tables(&m);
+	expect("no interrupt yet", interrupts(&m, 3), 0);
+	expect("without an irqchip: EINVAL", irqfd(&none, fd, 0, 0), -EINVAL);
+	expect("another flag: EINVAL", irqfd(&m, fd, 4, 0), -EINVAL);
+	expect("no such descriptor: EBADF", irqfd(&m, 1000, 0, 0), -EBADF);
+	expect("not an eventfd: EINVAL", irqfd(&m, 1, 0, 0), -EINVAL);
+	expect("never assigned", irqfd(&m, fd, KVM_IRQFD_FLAG_DEASSIGN, 0), 0);
+	expect("an edge", irqfd(&m, fd, 0, 0), 0);
+	expect("twice: EBUSY", irqfd(&m, fd, 0, 0), -EBUSY);
+	signal_fd(fd);
+	expect("is an interrupt", interrupts(&m, 5), 1);
+	expect("and is taken from the eventfd", signals_of(fd), 0);
+	expect("it goes", irqfd(&m, fd, KVM_IRQFD_FLAG_DEASSIGN, 0), 0);
+	signal_fd(fd);
+	expect("and is not heard", interrupts(&m, 5), 0);
+	resampling(&m);
+	close(fd);
+	end(&m);
+	end(&none);
+}
+
+static void split_irqfds(void)
+{
+	struct machine m = {.vm = ioctl(kvm, KVM_CREATE_VM, 0)};
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
+	int fd = eventfd(0, EFD_NONBLOCK);
+
+	if (ioctl(m.vm, KVM_ENABLE_CAP, &cap))
+		err(1, "KVM_CAP_SPLIT_IRQCHIP");
+	expect("split irqchip: resampling is EINVAL", irqfd(&m, fd, KVM_IRQFD_FLAG_RESAMPLE, fd), -EINVAL);
+	expect("an edge is right", irqfd(&m, fd, 0, 0), 0);
+	close(m.vm);
+	expect("the VM's end takes it away", eventfd_write(fd, 1), 0);
+	close(fd);
+}
+
+/* ---- writes by eventfd and through the ring ---- */
+
+/* A write of the guest's: does the VMM see it? */
+static bool seen(const struct machine *m, const uint8_t *entry, uint64_t address, uint32_t length, uint32_t value)
+{
+	struct kvm_regs regs = {.rip = CODE + (entry - guest_spin), .rflags = 2, .rsi = address, .rdx = address,
+				.rcx = length, .rax = value};
+	bool end, exits = false;
+
+	if (ioctl(m->vcpu, KVM_SET_REGS, &regs))
+		err(1, "KVM_SET_REGS");
+	do {
+		if (ioctl(m->vcpu, KVM_RUN, 0))
+			err(1, "KVM_RUN");
+		end = m->run->exit_reason == KVM_EXIT_IO && m->run->io.port == 0x10;
+		exits |= !end;
+	} while (!end);
+	m->run->immediate_exit = 1; /* completes the OUT */
+	ioctl(m->vcpu, KVM_RUN, 0);
+	m->run->immediate_exit = 0;
+	return exits;
+}
+
+static long ioeventfd(const struct machine *m, int fd, uint64_t address, uint32_t length, uint32_t flags,
+		      uint64_t match)
+{
+	struct kvm_ioeventfd args = {.fd = fd, .addr = address, .len = length, .flags = flags, .datamatch = match};
+
+	return request(m->vm, KVM_IOEVENTFD, &args);
+}
+
+#define MMIO  0xd0000000u
+#define PIO   KVM_IOEVENTFD_FLAG_PIO
+#define MATCH KVM_IOEVENTFD_FLAG_DATAMATCH
+#define OFF   KVM_IOEVENTFD_FLAG_DEASSIGN
+
+static void ioeventfds(void)
+{
+	struct machine m = machine(false);
+	int a = eventfd(0, EFD_NONBLOCK), b = eventfd(0, EFD_NONBLOCK);
+
+	enter_at(&m, guest_out);
+	expect("3 bytes: EINVAL", ioeventfd(&m, a, MMIO, 3, 0, 0), -EINVAL);
+	expect("16 bytes: EINVAL", ioeventfd(&m, a, MMIO, 16, 0, 0), -EINVAL);
+	expect("beyond the end: EINVAL", ioeventfd(&m, a, ~0ull, 4, 0, 0), -EINVAL);
+	expect("another flag: EINVAL", ioeventfd(&m, a, MMIO, 4, 16, 0), -EINVAL);
+	expect("any length, one value: EINVAL", ioeventfd(&m, a, MMIO, 0, MATCH, 1), -EINVAL);
+	expect("no such descriptor: EBADF", ioeventfd(&m, 1000, MMIO, 4, 0, 0), -EBADF);
+	expect("not an eventfd: EINVAL", ioeventfd(&m, 1, MMIO, 4, 0, 0), -EINVAL);
+	expect("not there: ENOENT", ioeventfd(&m, a, MMIO, 4, OFF, 0), -ENOENT);
+	expect("4 bytes, value 7", ioeventfd(&m, a, MMIO, 4, MATCH, 7), 0);
+	expect("the same: EEXIST", ioeventfd(&m, b, MMIO, 4, MATCH, 7), -EEXIST);
+	expect("any value there: EEXIST", ioeventfd(&m, b, MMIO, 4, 0, 0), -EEXIST);
+	expect("any length there: EEXIST", ioeventfd(&m, b, MMIO, 0, 0, 0), -EEXIST);
+	expect("another value", ioeventfd(&m, b, MMIO, 4, MATCH, 8), 0);
+	expect("value 7 is heard", seen(&m, guest_write, MMIO, 4, 7), false);
+	expect("by the first", signals_of(a) + signals_of(b) * 10, 1);
+	expect("value 8", seen(&m, guest_write, MMIO, 4, 8), false);
+	expect("by the second", signals_of(a) + signals_of(b) * 10, 10);
+	expect("value 9 is the VMM's", seen(&m, guest_write, MMIO, 4, 9), true);
+	expect("and so are 2 bytes", seen(&m, guest_write, MMIO, 2, 7), true);
+	expect("and the next address", seen(&m, guest_write, MMIO + 1, 4, 7), true);
+	expect("taken away by another: ENOENT", ioeventfd(&m, b, MMIO, 4, MATCH | OFF, 7), -ENOENT);
+	expect("with another value: ENOENT", ioeventfd(&m, a, MMIO, 4, MATCH | OFF, 6), -ENOENT);
+	expect("without one: ENOENT", ioeventfd(&m, a, MMIO, 4, OFF, 7), -ENOENT);
+	expect("as it was", ioeventfd(&m, a, MMIO, 4, MATCH | OFF, 7), 0);
+	expect("it is the VMM's again", seen(&m, guest_write, MMIO, 4, 7), true);
+	expect("any length", ioeventfd(&m, a, MMIO + 64, 0, 0, 0), 0);
+	expect("1 byte", seen(&m, guest_write, MMIO + 64, 1, 1), false);
+	expect("4 bytes", seen(&m, guest_write, MMIO + 64, 4, 1), false);
+	expect("both are heard", signals_of(a), 2);
+	expect("a port", ioeventfd(&m, a, 0x500, 2, PIO | MATCH, 3), 0);
+	expect("is no memory", ioeventfd(&m, a, 0x500, 2, MATCH | OFF, 3), -ENOENT);
+	expect("its value", seen(&m, guest_out_dx, 0x500, 2, 0x10003), false);
+	expect("is heard", signals_of(a), 1);
+	expect("1 byte is the VMM's", seen(&m, guest_out_dx, 0x500, 1, 3), true);
+	expect("any length of a port", ioeventfd(&m, b, 0x600, 0, PIO, 0), 0);
+	expect("1 byte", seen(&m, guest_out_dx, 0x600, 1, 3), false);
+	expect("4 bytes", seen(&m, guest_out_dx, 0x600, 4, 3), false);
+	expect("both are heard", signals_of(b), 2);
+	close(a); /* the VM has references of its own */
+	expect("a closed descriptor's", seen(&m, guest_out_dx, 0x500, 2, 3), false);
+	close(b);
+	end(&m);
+}
+
+static void ring(void)
+{
+	struct machine m = machine(false);
+	struct kvm_coalesced_mmio_zone memory = {.addr = MMIO, .size = 0x100}, port = {.addr = 0x500, .size = 4, .pio = 1};
+	volatile struct kvm_coalesced_mmio_ring *r = (void *)((char *)m.run + 2 * PAGE);
+	int count = 0, fd = eventfd(0, EFD_NONBLOCK);
+
+	enter_at(&m, guest_out);
+	expect("nothing is coalesced yet", seen(&m, guest_write, MMIO, 4, 1), true);
+	expect("memory", request(m.vm, KVM_REGISTER_COALESCED_MMIO, &memory), 0);
+	expect("a port", request(m.vm, KVM_REGISTER_COALESCED_MMIO, &port), 0);
+	expect("waits in the ring", seen(&m, guest_write, MMIO + 0xfc, 4, 0x12345678), false);
+	expect("with its address", r->coalesced_mmio[0].phys_addr, MMIO + 0xfc);
+	expect("and value", *(volatile uint32_t *)r->coalesced_mmio[0].data, 0x12345678);
+	expect("and length", r->coalesced_mmio[0].len * 10 + r->coalesced_mmio[0].pio, 40);
+	expect("over its end: the VMM's", seen(&m, guest_write, MMIO + 0xfd, 4, 1), true);
+	expect("the port", seen(&m, guest_out_dx, 0x502, 2, 0xabcd), false);
+	expect("as such", r->coalesced_mmio[1].len * 10 + r->coalesced_mmio[1].pio, 21);
+	expect("in order", r->last, 2);
+	r->first = r->last;
+	while (!seen(&m, guest_write, MMIO, 4, count) && count < 1000)
+		count++;
+	expect("a full ring: the VMM's", count, (PAGE - sizeof(*r)) / sizeof(r->coalesced_mmio[0]) - 1);
+	r->first = 9999; /* a VMM that writes nonsense there hurts nobody else */
+	seen(&m, guest_write, MMIO, 4, 1);
+	r->last = 9999;
+	expect("an index that is none: the VMM's", seen(&m, guest_write, MMIO, 4, 1), true);
+	r->first = r->last = 0;
+	expect("gone", request(m.vm, KVM_UNREGISTER_COALESCED_MMIO, &memory), 0);
+	expect("what was never there", request(m.vm, KVM_UNREGISTER_COALESCED_MMIO, &memory), 0);
+	expect("the VMM's again", seen(&m, guest_write, MMIO, 4, 1), true);
+	expect("the port's stays", seen(&m, guest_out_dx, 0x500, 1, 1), false);
+	close(fd);
+	end(&m);
+}
+
+/* ---- a struct that 32-bit VMMs have shorter ---- */
+
+static void msr_filter(void)
+{
+	struct machine m = machine(false);
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_X86_USER_SPACE_MSR, .args = {KVM_MSR_EXIT_REASON_FILTER}};
+	uint8_t none[8] = {};
+	struct kvm_msr_filter filter = {.ranges = {{.flags = KVM_MSR_FILTER_READ, .base = 0x8b, .nmsrs = 1,
+						    .bitmap = none}}};
+	struct kvm_regs regs = {.rip = CODE + (guest_rdmsr - guest_spin), .rflags = 2, .rcx = 0x8b};
+
+	expect("exits for filtered MSRs", request(m.vm, KVM_ENABLE_CAP, &cap), 0);
+	expect("a filter", request(m.vm, KVM_X86_SET_MSR_FILTER, &filter), 0);
+	enter_at(&m, guest_out);
+	if (ioctl(m.vcpu, KVM_SET_REGS, &regs) || ioctl(m.vcpu, KVM_RUN, 0))
+		err(1, "KVM_RUN");
+	expect("its MSR's read exits", m.run->exit_reason, KVM_EXIT_X86_RDMSR);
+	expect("with the MSR's number", m.run->msr.index, 0x8b);
+	end(&m);
+}
+
 /* ---- the coalesced ring's zones ---- */
 
 static void zones(void)
@@ -455,6 +794,11 @@ int main(void)
 	signals();
 	migrates();
 	dirty_log();
+	irqfds();
+	split_irqfds();
+	ioeventfds();
+	ring();
+	msr_filter();
 	zones();
 	printf("DRIVER %s\n", failed ? "failed" : "passed");
 	return failed != 0;
