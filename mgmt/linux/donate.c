@@ -19,6 +19,14 @@
  * from keel_donate() until they are taken.
  */
 DEFINE_MUTEX(keel_donation);
+static bool no_more; /* guarded by it */
+
+void keel_donate_no_more(void)
+{
+	mutex_lock(&keel_donation);
+	no_more = true;
+	mutex_unlock(&keel_donation);
+}
 
 static void sync_cpu(void *unused)
 {
@@ -78,6 +86,8 @@ int keel_donate(u64 pages, struct keel_range *range)
 	struct keel_result r;
 
 	lockdep_assert_held(&keel_donation);
+	if (no_more)
+		return -ENOMEM;
 	range->page = allocate(pages, &range->order);
 	if (!range->page)
 		return -ENOMEM;
@@ -92,6 +102,12 @@ int keel_donate(u64 pages, struct keel_range *range)
 	pr_err_ratelimited("keel: a CPU does not flush: no virtual machine gets memory\n");
 	keel_reclaim(range);
 	return -ENOMEM;
+}
+
+void range_add(struct keel_vm *vm, const struct keel_range *range)
+{
+	vm->ranges[vm->range_count++] = *range;
+	vm->donated_pages += 1ull << range->order;
 }
 
 int vm_grow(struct keel_vm *vm, u64 pages)
@@ -111,7 +127,7 @@ int vm_grow(struct keel_vm *vm, u64 pages)
 		if (error)
 			keel_reclaim(&range);
 		else
-			vm->ranges[vm->range_count++] = range;
+			range_add(vm, &range);
 	}
 	mutex_unlock(&keel_donation);
 out:
@@ -119,15 +135,24 @@ out:
 	return error ? -ENOMEM : 0;
 }
 
-void vm_take_back(struct keel_vm *vm)
+void vm_end(struct keel_vm *vm)
 {
 	s64 result;
 
+	WRITE_ONCE(vm->dead, true);
 	while ((result = hypercall(vm->handle, KEEL_DESTROY, 0, 0, 0).value) == -EAGAIN)
 		cond_resched();
 	while (!result && hypercall(vm->handle, KEEL_TAKE_BACK, 0, 0, 0).value == 1)
 		cond_resched();
-	if (WARN_ON_ONCE(result))
+	WARN_ON_ONCE(result);
+	vm->lost = result;
+}
+
+void vm_take_back(struct keel_vm *vm)
+{
+	if (!vm->dead)
+		vm_end(vm);
+	if (vm->lost)
 		return;
 	keel_sync();
 	while (vm->range_count)

@@ -26,6 +26,14 @@
 
 struct keel_vm;
 
+/* What KVM_GET_STATS_FD shows beside Keel's own counts. */
+struct keel_counts {
+	u64 mmio_exits, signal_exits, request_irq_exits, pf_fixed;
+	u64 halt_attempted_poll, halt_successful_poll, halt_wakeup;
+	u64 halt_poll_success_ns, halt_poll_fail_ns, halt_wait_ns;
+	u64 blocking; /* 1: it sleeps */
+};
+
 struct keel_vcpu {
 	struct keel_vm *vm;
 	u64 handle;
@@ -38,6 +46,9 @@ struct keel_vcpu {
 	u64 armed;	      /* the TSC at which the timer fires; ~0: it is not set */
 	sigset_t sigset;      /* KVM_SET_SIGNAL_MASK */
 	bool sigset_active;
+	u32 id;
+	u64 poll_ns; /* how long a halt polls before it sleeps */
+	struct keel_counts counts;
 };
 
 struct keel_slot {
@@ -57,6 +68,9 @@ struct keel_vm {
 	u64 handle;
 	struct mm_struct *mm;
 	refcount_t users;	      /* its file, and those of its vCPUs */
+	struct list_head list;	      /* of all */
+	bool dead;		      /* Keel has no such VM any more */
+	bool lost;		      /* nor gives its pages back */
 	struct rw_semaphore pit_lock; /* written while Keel takes every vCPU for itself */
 
 	struct mutex vcpus_lock;
@@ -77,6 +91,9 @@ struct keel_vm {
 	u32 invalidating;
 	u64 invalid_start, invalid_end; /* around what is being invalidated */
 	struct keel_map map;		/* a hypercall's argument */
+
+	u64 unmaps, donated_pages;
+	u64 poll_most_ns; /* KVM_CAP_HALT_POLL; ~0: as the module's parameter says */
 
 	bool irqchip; /* the VM has one */
 	rwlock_t io_lock;
@@ -114,10 +131,26 @@ extern struct mutex keel_donation;
 int keel_donate(u64 pages, struct keel_range *range);
 /* Donated pages that no VM took. */
 void keel_reclaim(const struct keel_range *range);
+/* The VM has taken these. Holds keel_donation. */
+void range_add(struct keel_vm *vm, const struct keel_range *range);
 /* The VM's pool gets so many pages, or as many as one allocation can have. -ENOMEM. */
 int vm_grow(struct keel_vm *vm, u64 pages);
-/* Ends the VM in Keel and frees its pages. No vCPU runs any more. */
+/* From now on keel_donate() answers -ENOMEM. */
+void keel_donate_no_more(void);
+/* Ends the VM in Keel, which has none of its pages then: its vCPUs' runs end with -EIO. */
+void vm_end(struct keel_vm *vm);
+/* The same, and frees its pages. No vCPU runs any more. */
 void vm_take_back(struct keel_vm *vm);
+
+/* power.c */
+int power_load(void);
+void power_unload(void);
+/* Around the creation of a VM, which is added when it exists. -EIO: the machine restarts. */
+int power_begin(void);
+void power_add(struct keel_vm *vm);
+void power_done(void);
+/* vm_take_back() of one that was added. */
+void power_take_back(struct keel_vm *vm);
 
 /* ioctl.c */
 /* Wakes the vCPUs for which Keel has work. Any context. */
@@ -160,6 +193,9 @@ void eventfd_resampled(struct keel_vm *vm, u32 gsi);
 void eventfd_release_irqfds(struct keel_vm *vm);
 /* The exit in kvm_run: is it one that the VMM need not see, and is it done? */
 bool eventfd_settles(struct keel_vm *vm, const struct kvm_run *run);
+
+/* stats.c: KVM_GET_STATS_FD. vcpu: NULL for the VM's; id: its number. A descriptor or -errno. */
+int stats_open(struct keel_vm *vm, struct keel_vcpu *vcpu, u32 id);
 
 /* vm.c */
 int vm_create(unsigned long type);

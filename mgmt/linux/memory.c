@@ -26,6 +26,7 @@ static u64 slot_hva(const struct keel_slot *slot)
 /* Returns when no CPU uses the old translations. Holds map_lock. */
 static void unmap(struct keel_vm *vm, u64 gpa, u64 size)
 {
+	vm->unmaps++;
 	while (size) {
 		u64 part = min_t(u64, size, KEEL_MAP_BYTES);
 		struct keel_result r;
@@ -35,7 +36,7 @@ static void unmap(struct keel_vm *vm, u64 gpa, u64 size)
 			r = hypercall(vm->handle, KEEL_UNMAP, virt_to_phys(&vm->map),
 				      sizeof(vm->map), 0);
 		while (r.value == -EAGAIN);
-		WARN_ON_ONCE(r.value);
+		WARN_ON_ONCE(r.value && !READ_ONCE(vm->dead));
 		if (r.reply & KEEL_REPLY_WAKE)
 			vm_take_wakes(vm);
 		gpa += part;
@@ -390,7 +391,7 @@ int memory_fault(struct keel_vm *vm, u64 gpa, bool write)
 		case -EBUSY:
 			/* A page that very many share (the zero page): a copy of its own will do.
 			 */
-			if (f.write || !f.may_write)
+			if (f.write)
 				return -EFAULT;
 			f.write = true;
 			break;

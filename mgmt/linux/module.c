@@ -45,6 +45,8 @@ long keel_check_extension(unsigned long capability)
 	case KVM_CAP_IOEVENTFD_NO_LENGTH:
 	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
 	case KVM_CAP_COALESCED_PIO:
+	case KVM_CAP_BINARY_STATS_FD:
+	case KVM_CAP_HALT_POLL:
 		return 1;
 	case KVM_CAP_COALESCED_MMIO:
 		return KVM_COALESCED_MMIO_PAGE_OFFSET;
@@ -160,6 +162,9 @@ static int __init keel_load(void)
 	error = eventfd_load();
 	if (error)
 		goto free;
+	error = power_load();
+	if (error)
+		goto unload;
 	error = misc_register(&device);
 	if (!error) {
 		/* VMMs such as kvmtool look for the processor's bit before they open /dev/kvm. */
@@ -167,6 +172,8 @@ static int __init keel_load(void)
 		return 0;
 	}
 	pr_err("keel: /dev/kvm is taken: is the module kvm loaded?\n");
+	power_unload();
+unload:
 	eventfd_unload();
 free:
 	no_vcpu_free();
@@ -177,6 +184,7 @@ static void __exit keel_unload(void)
 {
 	hypercall_system(KEEL_SHOW_VIRT, 0, 0, 0);
 	misc_deregister(&device);
+	power_unload();
 	eventfd_unload();
 	no_vcpu_free();
 }

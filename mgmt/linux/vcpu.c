@@ -8,6 +8,7 @@
 #include <linux/kvm_host.h>
 #include <linux/math64.h>
 #include <linux/module.h>
+#include <linux/sched/stat.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -51,6 +52,39 @@ static void timer_stop(struct keel_vcpu *vcpu)
 	vcpu->armed = ~0ull;
 }
 
+/* ---- halts ---- */
+
+static uint poll_default_ns = 200000; /* as Linux's KVM has it here */
+module_param_named(halt_poll_ns, poll_default_ns, uint, 0644);
+
+#define POLL_FIRST_NS 10000
+
+static bool has_work(const struct keel_vcpu *vcpu)
+{
+	return READ_ONCE(vcpu->woken) || signal_pending(current);
+}
+
+/* Looks for work for a moment, while nobody else wants this CPU. True: it may run. */
+static bool poll(struct keel_vcpu *vcpu, u64 tsc)
+{
+	u64 begin = ktime_get_ns(), spent;
+	bool found;
+
+	vcpu->counts.halt_attempted_poll++;
+	do {
+		cpu_relax();
+		found = has_work(vcpu) || rdtsc() >= tsc;
+		spent = ktime_get_ns() - begin;
+	} while (!found && spent < vcpu->poll_ns && !need_resched() && single_task_running());
+	if (found) {
+		vcpu->counts.halt_successful_poll++;
+		vcpu->counts.halt_poll_success_ns += spent;
+	} else {
+		vcpu->counts.halt_poll_fail_ns += spent;
+	}
+	return found;
+}
+
 /* Until Keel has work for it, a signal comes, or the host's TSC is there. */
 static void sleep(struct keel_vcpu *vcpu, u64 tsc)
 {
@@ -58,15 +92,40 @@ static void sleep(struct keel_vcpu *vcpu, u64 tsc)
 	ktime_t time;
 
 	prepare_to_wait(&vcpu->wait, &wait, TASK_INTERRUPTIBLE);
-	if (!READ_ONCE(vcpu->woken) && !signal_pending(current)) {
+	if (!has_work(vcpu)) {
+		WRITE_ONCE(vcpu->counts.blocking, 1);
 		if (tsc == ~0ull) {
 			schedule();
 		} else {
 			time = until(tsc);
 			schedule_hrtimeout_range(&time, 0, HRTIMER_MODE_REL);
 		}
+		WRITE_ONCE(vcpu->counts.blocking, 0);
+		vcpu->counts.halt_wakeup++;
 	}
 	finish_wait(&vcpu->wait, &wait);
+}
+
+/*
+ * Polls as long as halts have been short of late: longer after one that polling just missed, not at
+ * all after a long one.
+ */
+static void halted(struct keel_vcpu *vcpu, u64 tsc)
+{
+	u64 most = READ_ONCE(vcpu->vm->poll_most_ns), begin = ktime_get_ns(), spent;
+
+	if (most == ~0ull)
+		most = READ_ONCE(poll_default_ns);
+	vcpu->poll_ns = min(vcpu->poll_ns, most);
+	if (vcpu->poll_ns && poll(vcpu, tsc))
+		return;
+	sleep(vcpu, tsc);
+	spent = ktime_get_ns() - begin;
+	vcpu->counts.halt_wait_ns += spent;
+	if (spent > most)
+		vcpu->poll_ns = 0;
+	else if (spent > vcpu->poll_ns)
+		vcpu->poll_ns = min(max(2 * vcpu->poll_ns, (u64)POLL_FIRST_NS), most);
 }
 
 /* ---- KVM_RUN ---- */
@@ -102,6 +161,18 @@ static struct keel_result enter(struct keel_vcpu *vcpu)
 	return r;
 }
 
+static void count_exit(struct keel_vcpu *vcpu)
+{
+	switch (READ_ONCE(vcpu->run->exit_reason)) {
+	case KVM_EXIT_MMIO:
+		vcpu->counts.mmio_exits++;
+		break;
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+		vcpu->counts.request_irq_exits++;
+		break;
+	}
+}
+
 /* What Keel asks for. 1: run again; else KVM_RUN's result. */
 static int outcome(struct keel_vcpu *vcpu, const struct keel_result *r)
 {
@@ -109,7 +180,10 @@ static int outcome(struct keel_vcpu *vcpu, const struct keel_result *r)
 
 	switch (r->value) {
 	case KEEL_USER:
-		return eventfd_settles(vcpu->vm, vcpu->run);
+		if (eventfd_settles(vcpu->vm, vcpu->run))
+			return 1;
+		count_exit(vcpu);
+		return 0;
 	case KEEL_INTERRUPTED:
 	case -EBUSY: /* KVM_CREATE_PIT2 */
 		return 1;
@@ -124,19 +198,21 @@ static int outcome(struct keel_vcpu *vcpu, const struct keel_result *r)
 		return 1;
 	case KEEL_HALTED:
 		timer_stop(vcpu);
-		sleep(vcpu, r->second);
+		halted(vcpu, r->second);
 		return 1;
 	case KEEL_FAULT:
 		error = memory_fault(vcpu->vm, r->second, r->third & 1);
+		vcpu->counts.pf_fixed += !error;
 		return error ?: 1;
 	case KEEL_MEMORY:
 		return vm_grow(vcpu->vm, r->second) ? -ENOMEM : 1;
 	case KEEL_EINTR:
+		vcpu->counts.signal_exits++;
 		return -EINTR;
 	case KEEL_EAGAIN:
 		return -EAGAIN;
 	}
-	return r->value < 0 ? r->value : -EIO;
+	return r->value < 0 && !READ_ONCE(vcpu->vm->dead) ? r->value : -EIO;
 }
 
 static int run(struct keel_vcpu *vcpu)
@@ -242,10 +318,12 @@ static long vcpu_ioctl(struct file *file, unsigned int request, unsigned long ar
 	struct keel_vcpu *vcpu = file->private_data;
 	long result;
 
-	if (vcpu->vm->mm != current->mm)
+	if (vcpu->vm->mm != current->mm || READ_ONCE(vcpu->vm->dead))
 		return -EIO;
 	if (unlikely(_IOC_TYPE(request) != KVMIO) && request != KEEL_STATS)
 		return -EINVAL;
+	if (request == KVM_GET_STATS_FD)
+		return stats_open(vcpu->vm, vcpu, vcpu->id);
 	if (mutex_lock_killable(&vcpu->mutex))
 		return -EINTR;
 	result = request_locked(vcpu, request, arg);
@@ -340,6 +418,7 @@ int vcpu_create(struct keel_vm *vm, u32 id)
 		return error;
 	atomic_long_inc(&keel_objects.vcpus);
 	vcpu->vm = vm;
+	vcpu->id = id;
 	vcpu->armed = ~0ull;
 	mutex_init(&vcpu->mutex);
 	init_waitqueue_head(&vcpu->wait);

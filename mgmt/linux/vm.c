@@ -25,7 +25,7 @@ void vm_put(struct keel_vm *vm)
 	memory_end(vm);
 	for (u32 i = 0; i < vm->vcpu_count; i++)
 		exits_add(vm->vcpus[i]);
-	vm_take_back(vm);
+	power_take_back(vm);
 	for (u32 i = 0; i < vm->vcpu_count; i++)
 		vcpu_free(vm->vcpus[i]);
 	vm_free(vm);
@@ -76,6 +76,20 @@ static long may_create_irqchip(struct keel_vm *vm, unsigned int request, unsigne
 		WRITE_ONCE(vm->irqchip, true);
 	kfree(none);
 	return result;
+}
+
+static long enable_cap(struct keel_vm *vm, unsigned long arg)
+{
+	struct kvm_enable_cap cap;
+
+	if (copy_from_user(&cap, (const void __user *)arg, sizeof(cap)))
+		return -EFAULT;
+	if (cap.cap != KVM_CAP_HALT_POLL)
+		return may_create_irqchip(vm, KVM_ENABLE_CAP, arg);
+	if (cap.flags || cap.args[0] != (u32)cap.args[0])
+		return -EINVAL;
+	WRITE_ONCE(vm->poll_most_ns, cap.args[0]);
+	return 0;
 }
 
 /* A 32-bit VMM's structs differ in this alone: the upper half of a pointer's room says nothing. */
@@ -168,7 +182,7 @@ static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	struct keel_vm *vm = file->private_data;
 	void __user *user = (void __user *)arg;
 
-	if (vm->mm != current->mm)
+	if (vm->mm != current->mm || READ_ONCE(vm->dead))
 		return -EIO;
 	switch (request) {
 	case KVM_CREATE_VCPU:
@@ -195,6 +209,9 @@ static long vm_ioctl(struct file *file, unsigned int request, unsigned long arg)
 	case COMPAT_SET_MSR_FILTER:
 		return in_compat_syscall() ? set_msr_filter(vm, user, true) : -ENOTTY;
 	case KVM_ENABLE_CAP:
+		return enable_cap(vm, arg);
+	case KVM_GET_STATS_FD:
+		return stats_open(vm, NULL, 0);
 	case KVM_CREATE_IRQCHIP:
 		return may_create_irqchip(vm, request, arg);
 	}
@@ -213,7 +230,7 @@ static const struct file_operations vm_fops = {
 static int create_in_keel(struct keel_vm *vm, unsigned long type)
 {
 	struct keel_create_vm *args = kzalloc(sizeof(*args), GFP_KERNEL);
-	struct keel_range *first = &vm->ranges[0];
+	struct keel_range range, *first = &range;
 	s64 handle;
 	int error;
 
@@ -234,7 +251,7 @@ static int create_in_keel(struct keel_vm *vm, unsigned long type)
 		goto out;
 	}
 	vm->handle = handle;
-	vm->range_count = 1;
+	range_add(vm, first);
 out:
 	mutex_unlock(&keel_donation);
 	kfree(args);
@@ -253,17 +270,23 @@ int vm_create(unsigned long type)
 	init_rwsem(&vm->pit_lock);
 	mutex_init(&vm->vcpus_lock);
 	mutex_init(&vm->pool_lock);
+	vm->poll_most_ns = ~0ull;
 	vm->mm = current->mm;
 	mmgrab(vm->mm);
-	error = create_in_keel(vm, type);
+	error = power_begin();
 	if (error)
 		goto drop;
+	error = create_in_keel(vm, type);
+	if (error)
+		goto done;
 	error = eventfd_init(vm);
 	if (error)
 		goto take_back;
 	error = memory_init(vm);
 	if (error)
 		goto end;
+	power_add(vm);
+	power_done();
 	fd = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		vm_put(vm);
@@ -272,6 +295,8 @@ end:
 	eventfd_end(vm);
 take_back:
 	vm_take_back(vm);
+done:
+	power_done();
 drop:
 	vm_free(vm);
 	return error;

@@ -25,7 +25,8 @@
 #include <unistd.h>
 
 #define PAGE 4096ul
-#define CODE 0x1000 /* guest-physical */
+#define CODE 0x1000 /* guest-physical, as the next */
+#define STACK 0x5000
 
 /*
  * guest_fill writes to ECX pages from ESI; guest_listen takes interrupts between exits at port 0x10, and
@@ -126,7 +127,7 @@ static long slot(const struct machine *m, uint32_t id, uint64_t gpa, uint64_t by
 /* A vCPU in flat 32-bit mode. */
 static void enter_at(const struct machine *m, const uint8_t *entry)
 {
-	struct kvm_regs regs = {.rip = CODE + (entry - guest_spin), .rflags = 2};
+	struct kvm_regs regs = {.rip = CODE + (entry - guest_spin), .rsp = STACK + PAGE, .rflags = 2};
 	struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
 	struct kvm_sregs sregs;
 
@@ -472,7 +473,7 @@ static void tables(struct machine *m)
 	table[2] = 0x00cf93000000ffff;
 	table[64 + VECTOR] = (handler & 0xffff) | 8 << 16 | 0x8e00ull << 32 | handler >> 16 << 48;
 	slot(m, 2, TABLES, PAGE, table, 0);
-	slot(m, 3, 0x5000, PAGE, map(PAGE), 0); /* the stack */
+	slot(m, 3, STACK, PAGE, map(PAGE), 0);
 	if (ioctl(m->vcpu, KVM_GET_SREGS, &sregs) || ioctl(m->vcpu, KVM_GET_LAPIC, &apic) ||
 	    ioctl(m->vm, KVM_GET_IRQCHIP, &chip))
 		err(1, "a machine's state");
@@ -738,6 +739,83 @@ static void ring(void)
 	end(&m);
 }
 
+/* ---- statistics ---- */
+
+/* The number that the file itself calls by this name; -1: none. */
+static long stat_of(int fd, const char *name)
+{
+	struct kvm_stats_header header;
+	char text[sizeof(struct kvm_stats_desc) + 256];
+	struct kvm_stats_desc *desc = (void *)text;
+	uint64_t value;
+
+	if (pread(fd, &header, sizeof(header), 0) != sizeof(header) || header.name_size > 256)
+		return -1;
+	for (uint32_t i = 0; i < header.num_desc; i++) {
+		size_t bytes = sizeof(*desc) + header.name_size;
+
+		if (pread(fd, text, bytes, header.desc_offset + i * bytes) != (ssize_t)bytes)
+			return -1;
+		if (strcmp(desc->name, name))
+			continue;
+		return pread(fd, &value, 8, header.data_offset + desc->offset) == 8 ? (long)value : -1;
+	}
+	return -1;
+}
+
+static void statistics(void)
+{
+	struct machine m = machine(true);
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_HALT_POLL};
+	struct kvm_stats_header header;
+	char id[64] = "", wanted[64];
+	int of_vm, of_vcpu;
+	long before;
+	pthread_t self = pthread_self(), sender;
+	sigset_t usr1;
+	struct timespec now = {};
+
+	expect("KVM_CAP_BINARY_STATS_FD", request(kvm, KVM_CHECK_EXTENSION, (void *)KVM_CAP_BINARY_STATS_FD), 1);
+	of_vm = ioctl(m.vm, KVM_GET_STATS_FD, 0);
+	of_vcpu = ioctl(m.vcpu, KVM_GET_STATS_FD, 0);
+	expect("two files of numbers", of_vm > 0 && of_vcpu > 0, 1);
+	expect("that are not for writing", write(of_vm, "", 1), -1);
+	pread(of_vcpu, &header, sizeof(header), 0);
+	pread(of_vcpu, id, sizeof(id) - 1 < header.name_size ? sizeof(id) - 1 : header.name_size, header.id_offset);
+	snprintf(wanted, sizeof(wanted), "kvm-%d/vcpu-0", getpid());
+	expect("the vCPU's name", strcmp(id, wanted), 0);
+	enter_at(&m, guest_out);
+	before = stat_of(of_vcpu, "io_exits");
+	for (int i = 0; i < 100; i++)
+		ioctl(m.vcpu, KVM_RUN, 0);
+	expect("100 exits for I/O", stat_of(of_vcpu, "io_exits") - before, 100);
+	expect("are among all", stat_of(of_vcpu, "exits") >= 100, 1);
+	expect("the VM's", stat_of(of_vm, "remote_tlb_flush") >= 0, 1);
+	/* A halt of 50 ms is a wait; one of nothing is found by polling or not, but counted. */
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+	set_mask(&m, 8, 0);
+	enter_at(&m, guest_halt);
+	if (pthread_create(&sender, NULL, send_signal, &self))
+		errx(1, "no thread");
+	expect("a halt", request(m.vcpu, KVM_RUN, NULL), -EINTR);
+	pthread_join(sender, NULL);
+	sigtimedwait(&usr1, NULL, &now);
+	pthread_sigmask(SIG_UNBLOCK, &usr1, NULL);
+	expect("is a wait of 30 ms at least", stat_of(of_vcpu, "halt_wait_ns") > 30000000, 1);
+	expect("with an end", stat_of(of_vcpu, "blocking") * 10 + (stat_of(of_vcpu, "halt_wakeup") > 0), 1);
+	expect("ended by a signal", stat_of(of_vcpu, "signal_exits") > 0, 1);
+	cap.args[0] = 1ull << 32;
+	expect("KVM_CAP_HALT_POLL: over 32 bits: EINVAL", request(m.vm, KVM_ENABLE_CAP, &cap), -EINVAL);
+	cap.args[0] = 0;
+	expect("no polling", request(m.vm, KVM_ENABLE_CAP, &cap), 0);
+	end(&m);
+	expect("they outlive the VM's descriptors", stat_of(of_vcpu, "io_exits") - before, 100);
+	close(of_vm);
+	close(of_vcpu);
+}
+
 /* ---- a struct that 32-bit VMMs have shorter ---- */
 
 static void msr_filter(void)
@@ -798,6 +876,7 @@ int main(void)
 	split_irqfds();
 	ioeventfds();
 	ring();
+	statistics();
 	msr_filter();
 	zones();
 	printf("DRIVER %s\n", failed ? "failed" : "passed");

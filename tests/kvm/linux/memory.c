@@ -28,6 +28,7 @@
 #define CODE   0x1000 /* guest-physical */
 #define MEMORY 0x1000000ul
 #define PAGES  4096ul /* 16 MiB */
+#define ROM    0x8000000ul
 
 /* ESI address, ECX pages, EBX the first page's value, EDX what each further page has more, EBP errors */
 extern const uint8_t guest_check[], guest_fill[], guest_end[];
@@ -50,6 +51,8 @@ __asm__(".section .rodata\n"
 	".previous\n");
 
 static int vm, vcpu, failed;
+static long mmio_writes; /* exits of the last run */
+static struct { uint64_t address; uint32_t length, value; } mmio_last;
 static struct kvm_run *run;
 static uint8_t *memory;
 
@@ -102,8 +105,15 @@ static long guest(const uint8_t *entry, uint64_t gpa, uint64_t pages, uint32_t v
 
 	if (ioctl(vcpu, KVM_SET_REGS, &regs))
 		err(1, "KVM_SET_REGS");
-	if (ioctl(vcpu, KVM_RUN, 0))
-		return -errno;
+	for (mmio_writes = 0;; mmio_writes++) {
+		if (ioctl(vcpu, KVM_RUN, 0))
+			return -errno;
+		if (run->exit_reason != KVM_EXIT_MMIO || !run->mmio.is_write)
+			break;
+		mmio_last.address = run->mmio.phys_addr;
+		mmio_last.length = run->mmio.len;
+		memcpy(&mmio_last.value, run->mmio.data, 4);
+	}
 	if (run->exit_reason != KVM_EXIT_IO)
 		errx(1, "exit %u", run->exit_reason);
 	/* The instruction is completed before the registers are changed. */
@@ -265,8 +275,70 @@ static void read_only(void)
 	for (uint64_t i = 0; i < PAGES; i++)
 		*(uint32_t *)(memory + i * PAGE) = 5 * i;
 	expect("read-only slot: reads", check(0, PAGES, 0, 5), 0);
+	expect("its writes are the VMM's", fill(10, 7, 1, 3) ?: mmio_writes, 7);
+	expect("with their address", (long)(mmio_last.address - MEMORY), 16 * PAGE);
+	expect("length and value", mmio_last.length * 100 + mmio_last.value, 4 * 100 + 19);
+	expect("and change nothing", check(0, PAGES, 0, 5) + (long)wrong_here(0, PAGES, 0, 5), 0);
+	*(uint32_t *)(memory + 12 * PAGE) = 4711;
+	expect("what the VMM writes is read", check(12, 1, 4711, 0), 0);
+	*(uint32_t *)(memory + 12 * PAGE) = 60;
 	mprotect(memory, PAGES * PAGE, PROT_READ);
 	expect("of memory that is so, too", check(0, PAGES, 0, 5), 0);
+	expect("writes there", fill(PAGES - 3, 3, 1, 1) ?: mmio_writes, 3);
+	mprotect(memory, PAGE, PROT_NONE);
+	expect("no access: EFAULT", check(0, 1, 0, 5), -EFAULT);
+	use(map(PAGES * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1), KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES);
+	expect("read-only and logged", check(0, PAGES, 0, 0), 0);
+	expect("and written", fill(0, 2, 1, 1) ?: mmio_writes, 2);
+}
+
+/* A file that cannot be written at all. */
+static void read_only_file(void)
+{
+	int fd = open("/proc/self/exe", O_RDONLY);
+	uint32_t first;
+	void *p = mmap(NULL, 4 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED || pread(fd, &first, 4, PAGE) != 4)
+		err(1, "/proc/self/exe");
+	slot(2, ROM, 4 * PAGE, p, KVM_MEM_READONLY);
+	expect("a file that is only read", guest(guest_check, ROM + PAGE, 1, first, 0), 0);
+	expect("its writes", guest(guest_fill, ROM, 4, 1, 1) ?: mmio_writes, 4);
+	slot(2, ROM, 0, p, 0);
+	slot(2, ROM, 4 * PAGE, p, 0);
+	expect("writable says the slot, not the file", guest(guest_check, ROM + PAGE, 1, first, 0), 0);
+	expect("EFAULT", guest(guest_fill, ROM, 1, 1, 1), -EFAULT);
+	slot(2, ROM, 0, p, 0);
+	munmap(p, 4 * PAGE);
+	close(fd);
+}
+
+/*
+ * Pages of the kernel's that have no owner among processes (VM_PFNMAP): the vDSO's data. What stands at
+ * 156 there does not change: the shift of the clock's multiplier.
+ */
+static void without_struct_pages(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[256];
+	unsigned long at = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, "[vvar]"))
+			at = strtoul(line, NULL, 16);
+	if (f)
+		fclose(f);
+	if (!at)
+		errx(1, "no [vvar]");
+	slot(2, ROM, PAGE, (void *)at, KVM_MEM_READONLY);
+	expect("PFN-mapped: the guest is first", guest(guest_check, ROM + 156, 1, 0x80000000, 0), 1);
+	expect("it reads what is there", guest(guest_check, ROM + 156, 1, *(volatile uint32_t *)(at + 156), 0), 0);
+	expect("writes are the VMM's", guest(guest_fill, ROM, 1, 1, 1) ?: mmio_writes, 1);
+	slot(2, ROM, 0, (void *)at, 0);
+	slot(2, ROM, PAGE, (void *)at, 0);
+	expect("in a writable slot: EFAULT", guest(guest_fill, ROM, 1, 1, 1), -EFAULT);
+	expect("and reads go on", guest(guest_check, ROM + 156, 1, *(volatile uint32_t *)(at + 156), 0), 0);
+	slot(2, ROM, 0, (void *)at, 0);
 }
 
 static void huge(void)
@@ -418,6 +490,8 @@ int main(int argc, char **argv)
 	replaced();
 	from_a_file();
 	read_only();
+	read_only_file();
+	without_struct_pages();
 	huge();
 	merged();
 	on_demand();
