@@ -23,7 +23,12 @@
 #include "lib/string.h"
 #include "mm/phys.h"
 
-#define BLOCK_WISH	      0x4000000ull /* the same place at each boot: the log's ring is found again */
+/*
+ * The same place at each boot: the log's ring is found again. Not below the size of an unpacked
+ * Linux: kexec_file_load() takes the first hole that its file fits into, and the kernel unpacks
+ * itself behind.
+ */
+#define BLOCK_WISH	      0x10000000ull
 #define MAP_SLACK	      8
 #define XAPIC_PAGE	      0xfee00000ull
 #define STACK_TOP	      0x7000 /* in a CPU's block */

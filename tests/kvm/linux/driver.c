@@ -345,11 +345,11 @@ static void migrates(void)
 	enter_at(&m, guest_out);
 	if (pthread_create(&mover, NULL, move_about, &self))
 		errx(1, "no thread");
-	for (int i = 0; i < 20000; i++)
+	for (int i = 0; i < 5000; i++)
 		exits += !ioctl(m.vcpu, KVM_RUN, 0) && m.run->exit_reason == KVM_EXIT_IO;
 	stop = true;
 	pthread_join(mover, NULL);
-	expect("a vCPU's thread moves from CPU to CPU", exits, 20000);
+	expect("a vCPU's thread moves from CPU to CPU", exits, 5000);
 	end(&m);
 }
 
@@ -662,7 +662,7 @@ static void ioeventfds(void)
 	expect("3 bytes: EINVAL", ioeventfd(&m, a, MMIO, 3, 0, 0), -EINVAL);
 	expect("16 bytes: EINVAL", ioeventfd(&m, a, MMIO, 16, 0, 0), -EINVAL);
 	expect("beyond the end: EINVAL", ioeventfd(&m, a, ~0ull, 4, 0, 0), -EINVAL);
-	expect("another flag: EINVAL", ioeventfd(&m, a, MMIO, 4, 16, 0), -EINVAL);
+	expect("another flag: EINVAL", ioeventfd(&m, a, MMIO, 4, 1 << 8, 0), -EINVAL);
 	expect("any length, one value: EINVAL", ioeventfd(&m, a, MMIO, 0, MATCH, 1), -EINVAL);
 	expect("no such descriptor: EBADF", ioeventfd(&m, 1000, MMIO, 4, 0, 0), -EBADF);
 	expect("not an eventfd: EINVAL", ioeventfd(&m, 1, MMIO, 4, 0, 0), -EINVAL);
