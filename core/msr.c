@@ -844,10 +844,23 @@ void msr_reset(struct vcpu *vcpu)
 	};
 }
 
+/* How long a core was in each C-state. */
+static const u32 residencies[] = {
+	MSR_CORE_C3_RESIDENCY,
+	MSR_CORE_C6_RESIDENCY,
+	MSR_CORE_C7_RESIDENCY,
+	MSR_CORE_C1_RES,
+};
+
 void msr_pass_through(struct vm *vm)
 {
 	const struct msr_filter *filter = vm->msr_filter;
+	u64 value;
 
+	for (u32 i = 0; vm->cstates && i < ARRAY_SIZE(residencies); i++)
+		if (rdmsr_safe(residencies[i], &value) == 0)
+			virt->intercept_msr(&vm->virt, residencies[i],
+					    !msr_allowed(filter, residencies[i], MSR_READ), true);
 	for (u32 i = 0; i < ARRAY_SIZE(rules); i++)
 		for (u32 index = rules[i].first; rules[i].flags & PASS && index <= rules[i].last;
 		     index++) {

@@ -87,7 +87,7 @@ u32 vm_native_possible(void)
 	return NATIVE_HLT | (mwait ? NATIVE_MWAIT : 0);
 }
 
-int vm_execute_natively(struct vm *vm, u32 native, bool pause)
+int vm_execute_natively(struct vm *vm, u32 native, bool pause, bool cstates)
 {
 	if (vm->vcpu_count)
 		return -EINVAL;
@@ -98,6 +98,8 @@ int vm_execute_natively(struct vm *vm, u32 native, bool pause)
 	 */
 	if (vm->virt.native & NATIVE_MWAIT)
 		vm->virt.features &= ~(u64)VIRT_PREEMPT_TIMER;
+	vm->cstates |= cstates;
+	msr_pass_through(vm);
 	return 0;
 }
 

@@ -41,6 +41,7 @@ struct vm {
 	u32 msr_exits; /* enum msr_exit_reason: accesses that go to the VMM instead of #GP */
 	bool emulation_failures; /* those of user code go to the VMM, too */
 	u32 vcpu_ids;		 /* kvm/: KVM_CAP_MAX_VCPU_ID; 0: not set */
+	bool cstates;		 /* guests see the processor's C-state residencies */
 	u64 caps;		 /* kvm/: what KVM_ENABLE_CAP switched on */
 };
 
@@ -60,10 +61,10 @@ int vm_do_without(struct vm *vm, u64 features);
 /* What this processor lets a child execute without an exit (enum virt_native). */
 u32 vm_native_possible(void);
 /*
- * KVM_CAP_X86_DISABLE_EXITS, of what is possible; `pause`: no exits of PAUSE loops. -EINVAL: it has
- * vCPUs. The caller holds vm->lock.
+ * KVM_CAP_X86_DISABLE_EXITS, of what is possible; `pause`: no exits of PAUSE loops; `cstates`: nor
+ * of reads of the C-states' residencies. -EINVAL: it has vCPUs. The caller holds vm->lock.
  */
-int vm_execute_natively(struct vm *vm, u32 native, bool pause);
+int vm_execute_natively(struct vm *vm, u32 native, bool pause, bool cstates);
 /* Allocates from the pool, resets; -EEXIST id; -EINVAL too many; -ENOMEM. The caller holds
  * vm->lock. */
 int vcpu_create(struct vm *vm, u32 id, struct vcpu **out);

@@ -88,6 +88,7 @@ s64 check_extension(struct call *call)
 		return 1;
 	case KVM_CAP_X86_DISABLE_EXITS:
 		return KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE |
+		       KVM_X86_DISABLE_EXITS_CSTATE |
 		       (vm_native_possible() & NATIVE_MWAIT ? KVM_X86_DISABLE_EXITS_MWAIT : 0);
 	case KVM_CAP_XSAVE2: /* no processor has more for what Keel carries */
 		return xstate_size() <= sizeof(struct kvm_xsave) ? sizeof(struct kvm_xsave) : 0;

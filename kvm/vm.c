@@ -379,7 +379,7 @@ static s64 max_vcpu_id(struct vm *vm, u64 ids)
 	return 0;
 }
 
-/* What is not reported is taken and does nothing. */
+/* MWAIT where it is not reported is taken and does nothing. */
 static s64 disable_exits(struct vm *vm, u64 exits)
 {
 	u32 native = (exits & KVM_X86_DISABLE_EXITS_HLT ? NATIVE_HLT : 0) |
@@ -387,7 +387,8 @@ static s64 disable_exits(struct vm *vm, u64 exits)
 
 	if (exits & ~(u64)DISABLE_EXITS)
 		return -EINVAL;
-	return vm_execute_natively(vm, native, exits & KVM_X86_DISABLE_EXITS_PAUSE);
+	return vm_execute_natively(vm, native, exits & KVM_X86_DISABLE_EXITS_PAUSE,
+				   exits & KVM_X86_DISABLE_EXITS_CSTATE);
 }
 
 static s64 enable_cap(struct call *call)

@@ -705,15 +705,21 @@ static void test_disable_exits(void **state)
 
 	v->virt.features |= VIRT_PAUSE_FILTER | VIRT_PREEMPT_TIMER;
 	fake_cpuid = with_nothing;
-	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS, 0, 0), 6);
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS, 0, 0), 14);
 	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 16), -EINVAL);
-	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 9), 0); /* MWAIT, C-states */
+	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 1), 0); /* MWAIT is not there */
 	assert_int_equal(v->virt.native, 0);
+	fake_msr_faults(MSR_CORE_C7_RESIDENCY, true);
+	assert_true(fake_msr_intercepted(&v->virt, MSR_CORE_C6_RESIDENCY, false));
+	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 8), 0);
+	assert_false(fake_msr_intercepted(&v->virt, MSR_CORE_C6_RESIDENCY, false));
+	assert_true(fake_msr_intercepted(&v->virt, MSR_CORE_C6_RESIDENCY, true));
+	assert_true(fake_msr_intercepted(&v->virt, MSR_CORE_C7_RESIDENCY, false));
 	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 2), 0);
 	assert_int_equal(v->virt.native, NATIVE_HLT);
 	assert_true(v->virt.features & VIRT_PAUSE_FILTER);
 	fake_cpuid = with_mwait;
-	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS, 0, 0), 7);
+	assert_int_equal(call(0, KVM_CHECK_EXTENSION, KVM_CAP_X86_DISABLE_EXITS, 0, 0), 15);
 	assert_true(v->virt.features & VIRT_PREEMPT_TIMER);
 	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 5), 0);
 	assert_int_equal(v->virt.native, NATIVE_HLT | NATIVE_MWAIT);
