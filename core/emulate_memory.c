@@ -151,13 +151,27 @@ static enum stop ask_user(struct vcpu *vcpu, gpa_t gpa, u32 length, bool write, 
 	return STOP_USER;
 }
 
+/* True: a device settled it. */
+static bool ask_devices(struct vcpu *vcpu, u64 gpa, u32 length, bool write, u64 *value)
+{
+	struct bus *bus = &vcpu->vm->mmio;
+	struct bus_device *own = vcpu->vm->own_page;
+	int result;
+
+	if (write ? bus_write(bus, vcpu, gpa, length, *value, &result)
+		  : bus_read(bus, vcpu, gpa, length, value, &result))
+		return true;
+	if (!own)
+		return false;
+	result = write ? own->write(own, vcpu, gpa, length, *value)
+		       : own->read(own, vcpu, gpa, length, value);
+	return result != -EOPNOTSUPP;
+}
+
 /* One access of 1 to 8 bytes within a page. Odd lengths (page crossings) are the VMM's. */
 static enum stop mmio(struct context *c, gpa_t gpa, u32 length, bool write, u64 *value)
 {
 	struct emulation *em = &c->vcpu->emulation;
-	struct bus *bus = &c->vcpu->vm->mmio;
-	int result = -EOPNOTSUPP;
-	bool found = false;
 
 	if (c->next < em->count) {
 		const struct emulation_access *done = &em->done[c->next++];
@@ -171,10 +185,7 @@ static enum stop mmio(struct context *c, gpa_t gpa, u32 length, bool write, u64 
 	}
 	if (em->count == EMULATION_ACCESSES)
 		return STOP_UNKNOWN;
-	if (!(length & (length - 1)))
-		found = write ? bus_write(bus, c->vcpu, gpa.v, length, *value, &result)
-			      : bus_read(bus, c->vcpu, gpa.v, length, value, &result);
-	if (!found || result == -EOPNOTSUPP)
+	if (length & (length - 1) || !ask_devices(c->vcpu, gpa.v, length, write, value))
 		return ask_user(c->vcpu, gpa, length, write, write ? *value : 0);
 	settle(em, gpa, length, write, *value);
 	c->next++;

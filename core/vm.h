@@ -22,6 +22,8 @@ struct vm {
 	u32 bsp_id;
 	struct vcpu *vcpus[VM_VCPUS];
 	struct bus ports, mmio, msrs;
+	/* A page of each vCPU's own, asked for what nobody on the MMIO bus takes; NULL: none */
+	struct bus_device *own_page;
 	const struct irqchip_ops *irqchip; /* NULL: the VMM delivers interrupts */
 	void *devices;			   /* devices/: the irqchip's state */
 	u64 wake[VM_VCPUS / 64];   /* vCPU indexes that must be woken; taken by the driver */

@@ -330,14 +330,22 @@ int irqchip_set_routing(struct vm *vm, const struct kvm_irq_routing_entry *entri
 
 /* ---- the LAPIC's addresses ------------------------------------------------------------------- */
 
+/* At the reset address and, where a vCPU has moved its page, there: memory and other devices win.
+ */
 static int apic_page_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 *value)
 {
-	return vcpu->lapic ? lapic_mmio_read(vcpu->lapic, offset, size, value) : -EOPNOTSUPP;
+	offset += d->base;
+	if (!vcpu->lapic || !lapic_mapped_at(vcpu->lapic, offset))
+		return -EOPNOTSUPP;
+	return lapic_mmio_read(vcpu->lapic, offset & (PAGE_SIZE - 1), size, value);
 }
 
 static int apic_page_write(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 value)
 {
-	return vcpu->lapic ? lapic_mmio_write(vcpu->lapic, offset, size, value) : -EOPNOTSUPP;
+	offset += d->base;
+	if (!vcpu->lapic || !lapic_mapped_at(vcpu->lapic, offset))
+		return -EOPNOTSUPP;
+	return lapic_mmio_write(vcpu->lapic, offset & (PAGE_SIZE - 1), size, value);
 }
 
 static int x2apic_read(struct bus_device *d, struct vcpu *vcpu, u64 offset, u32 size, u64 *value)
@@ -390,6 +398,8 @@ static int add_lapic_devices(struct irqchip *chip, struct vm *vm)
 	chip->tsc_deadline_msr =
 		(struct bus_device){MSR_TSC_DEADLINE, 1, tsc_deadline_read, tsc_deadline_write};
 	chip->x2apic_msrs = (struct bus_device){MSR_X2APIC_BASE, 0x100, x2apic_read, x2apic_write};
+	chip->moved_page = (struct bus_device){0, ~0ull, apic_page_read, apic_page_write};
+	vm->own_page = &chip->moved_page;
 	result = bus_add(&vm->mmio, &chip->apic_page);
 	if (!result)
 		result = bus_add(&vm->msrs, &chip->apic_base_msr);

@@ -37,7 +37,7 @@ struct irqchip {
 	struct pic pic;
 	struct ioapic ioapic;
 	struct pit pit;
-	struct bus_device apic_page, apic_base_msr, tsc_deadline_msr, x2apic_msrs;
+	struct bus_device apic_page, moved_page, apic_base_msr, tsc_deadline_msr, x2apic_msrs;
 };
 
 #define NO_PIN 0xff

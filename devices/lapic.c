@@ -335,7 +335,12 @@ static bool accept(struct lapic *l, u8 mode, u8 vector, bool level)
 	case DELIVER_SIPI:
 		vcpu_post_sipi(l->vcpu, vector);
 		return true;
-	default: /* SMI: there is no SMM. Remote read, ExtINT: not by messages. */
+	default:
+		/*
+		 * SMI: there is no SMM. Remote read is reserved, ExtINT too in the ICR (SDM vol. 3,
+		 * "Interrupt Command Register (ICR)"); from an I/O APIC's pin an ExtINT would ask
+		 * the PIC for the vector, but the PIC is wired to LINT0 alone, as in KVM.
+		 */
 		return false;
 	}
 }
@@ -815,12 +820,15 @@ static void write_register(struct lapic *l, u32 offset, u32 value)
 	}
 }
 
-/* The page is there for this vCPU: 0; -EOPNOTSUPP: moved; 1: a hole that reads as ones. */
-static int mmio_mapped(const struct lapic *l)
+bool lapic_mapped_at(const struct lapic *l, u64 gpa)
 {
-	if ((l->base & ~0xfffull) != LAPIC_DEFAULT_BASE)
-		return -EOPNOTSUPP;
-	return hardware_enabled(l) && !x2apic(l) ? 0 : 1;
+	return (l->base ^ gpa) < PAGE_SIZE;
+}
+
+/* Else the page is a hole that reads as ones. */
+static bool answers(const struct lapic *l)
+{
+	return hardware_enabled(l) && !x2apic(l);
 }
 
 static bool mmio_register(struct lapic *l, u64 offset, u8 access)
@@ -846,13 +854,10 @@ static void report_tpr(struct lapic *l, u64 offset, bool write)
 
 int lapic_mmio_read(struct lapic *l, u64 offset, u32 size, u64 *value)
 {
-	int mapped = mmio_mapped(l);
 	u32 within = offset & 15;
 
-	if (mapped < 0)
-		return mapped;
 	*value = ~0ull;
-	if (mapped)
+	if (!answers(l))
 		return 0;
 	/* Registers are 32 bits wide; the 12 bytes behind each are undefined. */
 	*value = 0;
@@ -864,11 +869,7 @@ int lapic_mmio_read(struct lapic *l, u64 offset, u32 size, u64 *value)
 
 int lapic_mmio_write(struct lapic *l, u64 offset, u32 size, u64 value)
 {
-	int mapped = mmio_mapped(l);
-
-	if (mapped < 0)
-		return mapped;
-	if (mapped || size != 4 || (offset & 15) || !mmio_register(l, offset, XW))
+	if (!answers(l) || size != 4 || (offset & 15) || !mmio_register(l, offset, XW))
 		return 0;
 	report_tpr(l, offset, true);
 	write_register(l, (u32)offset, (u32)value & writable_bits(l, (u32)offset));

@@ -109,6 +109,8 @@ bool lapic_accepts_extint(const struct lapic *lapic);
 void lapic_lint0_nmi(struct lapic *lapic);
 
 /* Guest accesses. offset in bytes; MSR index relative to 0x800. 0, -EOPNOTSUPP, -EINVAL: #GP. */
+/* Its page is at that address of this vCPU's. */
+bool lapic_mapped_at(const struct lapic *lapic, u64 gpa);
 int lapic_mmio_read(struct lapic *lapic, u64 offset, u32 size, u64 *value);
 int lapic_mmio_write(struct lapic *lapic, u64 offset, u32 size, u64 value);
 int lapic_msr_read(struct lapic *lapic, u64 index, u64 *value);

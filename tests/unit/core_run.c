@@ -938,6 +938,40 @@ static struct vm_exit slat(u64 gpa, bool write)
 	return (struct vm_exit){.reason = EXIT_SLAT, .slat = {.gpa = GPA(gpa), .write = write}};
 }
 
+static int own_read(struct bus_device *d, struct vcpu *v, u64 offset, u32 size, u64 *value)
+{
+	if (offset >> PAGE_SHIFT != 0x700)
+		return -EOPNOTSUPP;
+	*value = 0x1234;
+	return 0;
+}
+
+static u64 own_written;
+
+static int own_write(struct bus_device *d, struct vcpu *v, u64 offset, u32 size, u64 value)
+{
+	own_written = value;
+	return 0;
+}
+
+/* A vCPU's own page, such as a moved local APIC's: asked behind memory and the bus. */
+static void a_page_of_its_own(void **state)
+{
+	static struct bus_device own = {0, ~0ull, own_read, own_write};
+
+	machine_vm->own_page = &own;
+	vcpu->v.gpr[GPR_RBX] = 0x700010;
+	memcpy(guest_at(CODE), "\x8b\x03\x89\x03\x8b\x03", 6); /* mov eax, [ebx]; back; again */
+	run_exit(slat(0x700010, false));
+	assert_int_equal(vcpu->v.gpr[GPR_RAX], 0x1234);
+	run_exit(slat(0x700010, true));
+	assert_int_equal(own_written, 0x1234);
+	vcpu->v.gpr[GPR_RBX] = 0x701010;
+	fake_push_exit(&(struct vm_exit){.reason = EXIT_SLAT, .slat = {.gpa = GPA(0x701010)}});
+	assert_int_equal(run(), RUN_USER);
+	assert_int_equal(vcpu->exit.reason, USER_MMIO);
+}
+
 static void faults_go_to_the_management_guest(void **state)
 {
 	struct vm_exit e = slat(0x801234, true);
@@ -1281,6 +1315,7 @@ int main(void)
 		cmocka_unit_test_setup(stopping_ends_a_run, setup),
 		cmocka_unit_test_setup(a_low_pool_says_memory, setup),
 		cmocka_unit_test_setup(requests_without_end_do_not_hold_the_cpu, setup),
+		cmocka_unit_test_setup(a_page_of_its_own, setup),
 		cmocka_unit_test_setup(faults_go_to_the_management_guest, setup),
 		cmocka_unit_test_setup(a_dirty_log_fault_is_settled_inside, setup),
 		cmocka_unit_test_setup(what_the_processor_logged_is_dirty, setup),

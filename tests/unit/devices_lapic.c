@@ -265,15 +265,27 @@ static void test_disabled_is_a_hole(void **state)
 	assert_int_equal(pending(0), -1);
 }
 
-static void test_moved_page_is_not_here(void **state)
+/* Each vCPU's own page is where its base says, and nowhere else. */
+static void test_moved_page(void **state)
 {
+	struct bus_device *own;
 	u64 value;
 	int result = 0;
 
-	machine(1);
+	machine(2);
+	own = vm.own_page;
+	assert_int_equal(own->read(own, &vcpus[0], 0xfe000020, 4, &value), -EOPNOTSUPP);
 	assert_int_equal(msr_write(0, MSR_APIC_BASE, 0xfe000000 | XAPIC), 0);
 	assert_false(bus_read(&vm.mmio, &vcpus[0], APIC + LAPIC_ID, 4, &value, &result));
 	assert_false(bus_write(&vm.mmio, &vcpus[0], APIC + LAPIC_SVR, 4, 0x1ff, &result));
+	assert_int_equal(own->read(own, &vcpus[0], 0xfe000000 + LAPIC_VERSION, 4, &value), 0);
+	assert_int_equal(value, 0x50014);
+	assert_int_equal(own->write(own, &vcpus[0], 0xfe000000 + LAPIC_TPR, 4, 0x50), 0);
+	assert_int_equal(own->read(own, &vcpus[0], 0xfe001000, 4, &value), -EOPNOTSUPP);
+	assert_int_equal(own->write(own, &vcpus[1], 0xfe000000 + LAPIC_TPR, 4, 0), -EOPNOTSUPP);
+	assert_int_equal(reg(1, LAPIC_TPR), 0);
+	assert_int_equal(msr_write(0, MSR_APIC_BASE, APIC | XAPIC), 0);
+	assert_int_equal(reg(0, LAPIC_TPR), 0x50);
 }
 
 static void test_disable_resets(void **state)
@@ -1437,7 +1449,7 @@ int main(void)
 		cmocka_unit_test(test_base_reserved_bits),
 		cmocka_unit_test(test_without_apic_base_is_plain),
 		cmocka_unit_test(test_disabled_is_a_hole),
-		cmocka_unit_test(test_moved_page_is_not_here),
+		cmocka_unit_test(test_moved_page),
 		cmocka_unit_test(test_disable_resets),
 		cmocka_unit_test(test_x2apic_entry_keeps_state),
 		cmocka_unit_test(test_init_keeps_base_and_id),
