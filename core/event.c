@@ -186,17 +186,34 @@ static bool interrupts_open(struct vcpu *vcpu)
 	       !debug_blocks_interrupts(vcpu);
 }
 
+/* SDM vol. 3, "Local Vector Table": an 8259's interrupts pass LINT0. */
+static bool accepts_extint(struct vcpu *vcpu)
+{
+	return !vcpu->vm->irqchip || vcpu->vm->irqchip->accepts_extint(vcpu);
+}
+
+static bool user_interrupt_waits(struct vcpu *vcpu)
+{
+	return vcpu->events.user_interrupt && accepts_extint(vcpu);
+}
+
+/* Could KVM_INTERRUPT leave another one here, for when the guest can take it? */
+static bool takes_user_interrupt(struct vcpu *vcpu)
+{
+	return !vcpu->events.user_interrupt && accepts_extint(vcpu);
+}
+
 /* The vector at the head, -1: none, -2: only CR8 holds one back. */
 static int interrupt_waiting(struct vcpu *vcpu)
 {
-	if (vcpu->events.user_interrupt)
+	if (user_interrupt_waits(vcpu))
 		return vcpu->events.user_vector;
 	return vcpu->vm->irqchip ? vcpu->vm->irqchip->pending(vcpu) : -1;
 }
 
 static int take_interrupt(struct vcpu *vcpu)
 {
-	if (vcpu->events.user_interrupt) {
+	if (user_interrupt_waits(vcpu)) {
 		vcpu->events.user_interrupt = false;
 		return vcpu->events.user_vector;
 	}
@@ -266,7 +283,7 @@ bool event_prepare(struct vcpu *vcpu)
 	if (__atomic_load_n(&events->nmi_queued, __ATOMIC_RELAXED))
 		windows |= INTERCEPT_NMI_WINDOW;
 	windows |= prepare_interrupt(vcpu, injected);
-	if (vcpu->window_requested && vmm_has_pic(vcpu)) {
+	if (vcpu->window_requested && vmm_has_pic(vcpu) && takes_user_interrupt(vcpu)) {
 		if (vcpu_interrupt_ready(vcpu)) {
 			event_set_intercepts(vcpu, windows);
 			vcpu->exit.reason = USER_IRQ_WINDOW;
@@ -282,7 +299,7 @@ bool vcpu_interrupt_ready(struct vcpu *vcpu)
 {
 	const struct vcpu_events *events = &vcpu->events;
 
-	return !events->user_interrupt && !events->interrupt.injected &&
+	return takes_user_interrupt(vcpu) && !events->interrupt.injected &&
 	       !events->exception.pending && !events->exception.injected && !events->nmi_injected &&
 	       interrupts_open(vcpu);
 }

@@ -25,4 +25,6 @@ struct irqchip_ops {
 	u64 (*get_cr8)(struct vcpu *vcpu);
 	/* INIT resets the APIC. */
 	void (*reset)(struct vcpu *vcpu);
+	/* Does the APIC let an 8259 through: its own, or the VMM's? */
+	bool (*accepts_extint)(struct vcpu *vcpu);
 };

@@ -58,6 +58,11 @@ static u64 chip_timers(struct vcpu *vcpu, u64 now)
 	return deadline;
 }
 
+static bool accepts_extint(struct vcpu *vcpu)
+{
+	return lapic_accepts_extint(vcpu->lapic);
+}
+
 static const struct irqchip_ops ops = {
 	.pending = chip_pending,
 	.acknowledge = chip_acknowledge,
@@ -65,6 +70,7 @@ static const struct irqchip_ops ops = {
 	.set_cr8 = lapic_set_cr8,
 	.get_cr8 = lapic_get_cr8,
 	.reset = lapic_reset,
+	.accepts_extint = accepts_extint,
 };
 
 /* ---- between the chips ----------------------------------------------------------------------- */

@@ -37,14 +37,23 @@ static void chip_reset(struct vcpu *v)
 {
 }
 
-static const struct irqchip_ops chip = {chip_pending, chip_acknowledge, chip_timers,
-					chip_set_cr8, chip_get_cr8,	chip_reset};
+static bool chip_masks_lint0;
+
+static bool chip_accepts_extint(struct vcpu *v)
+{
+	return !chip_masks_lint0;
+}
+
+static const struct irqchip_ops chip = {chip_pending,	    chip_acknowledge, chip_timers,
+					chip_set_cr8,	    chip_get_cr8,     chip_reset,
+					chip_accepts_extint};
 
 static int setup(void **state)
 {
 	machine_init();
 	waiting = -1;
 	acknowledged = chip_cr8 = 0;
+	chip_masks_lint0 = false;
 	return 0;
 }
 
@@ -323,6 +332,34 @@ static void the_vmm_waits_for_a_window(void **state)
 	assert_int_equal(run(), RUN_USER);
 }
 
+/* The VMM's 8259 behind an APIC whose LINT0 is masked: it waits, and asks for no window. */
+static void a_masked_lint0_holds_the_vmms_back(void **state)
+{
+	machine_vm->irqchip = &chip;
+	machine_vm->split_irqchip = true;
+	chip_masks_lint0 = true;
+	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+	assert_false(vcpu_interrupt_ready(vcpu));
+	vcpu->events.user_interrupt = true;
+	vcpu->events.user_vector = 0x66;
+	vcpu->window_requested = true;
+	waiting = 0x31;
+	push(EXIT_INTR, 0);
+	assert_int_equal(run(), RUN_INTERRUPTED);
+	assert_int_equal(last_event().vector, 0x31); /* the APIC's own are not held back */
+	assert_true(vcpu->events.user_interrupt);
+	assert_false(windows() & INTERCEPT_INTR_WINDOW);
+	vcpu->mp_state = MP_HALTED;
+	assert_int_equal(run(), RUN_HALTED);
+	chip_masks_lint0 = false;
+	vcpu_set_request(vcpu, REQUEST_EVENT);
+	push(EXIT_INTR, 0);
+	vcpu->window_requested = false;
+	assert_int_equal(run(), RUN_INTERRUPTED);
+	assert_int_equal(last_event().vector, 0x66);
+	assert_false(vcpu->events.user_interrupt);
+}
+
 static void debugging_blocks_interrupts(void **state)
 {
 	static const u64 dr[8];
@@ -413,6 +450,7 @@ int main(void)
 		cmocka_unit_test_setup(an_nmi_goes_before_an_interrupt, setup),
 		cmocka_unit_test_setup(the_vmm_injects_an_interrupt, setup),
 		cmocka_unit_test_setup(the_vmm_waits_for_a_window, setup),
+		cmocka_unit_test_setup(a_masked_lint0_holds_the_vmms_back, setup),
 		cmocka_unit_test_setup(debugging_blocks_interrupts, setup),
 		cmocka_unit_test_setup(an_event_prepared_but_not_entered_is_kept, setup),
 		cmocka_unit_test_setup(an_event_taken_back_is_not_delivered, setup),

@@ -46,8 +46,14 @@ static void chip_reset(struct vcpu *v)
 	chip_resets++;
 }
 
-static const struct irqchip_ops chip = {chip_pending, chip_acknowledge, chip_timers,
-					chip_set_cr8, chip_get_cr8,	chip_reset};
+static bool chip_accepts_extint(struct vcpu *v)
+{
+	return true;
+}
+
+static const struct irqchip_ops chip = {chip_pending,	    chip_acknowledge, chip_timers,
+					chip_set_cr8,	    chip_get_cr8,     chip_reset,
+					chip_accepts_extint};
 
 static int setup(void **state)
 {
