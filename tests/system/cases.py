@@ -261,9 +261,9 @@ CASES += [
          forbid=[r"^FAIL", *OOPS], machines=BOTH),
     Case("The conformance program and seven VMMs' calls: Linux's KVM and keel.ko answer alike", 300,
          Both(CONFORMANCE), [*CONFORMS, r"^COMPARED 1[5-9]\d\d lines, 0 problems"], forbid=OOPS,
-         full=VMX),
+         by_hand=VMX),
     Case("The conformance program and seven VMMs' calls on keel.ko", 150, Linux(CONFORMANCE), CONFORMS,
-         forbid=OOPS, machines=VMX),
+         forbid=OOPS, machines=(), full=VMX),
     Case("Linux's /dev/kvm from keel.ko: no sleep, no unloading while it is used", 120,
          Linux("kexec; dmesg | grep -c 'cannot sleep'; driver >/dev/null & sleep 1; rmmod keel || echo busy; wait; "
                "cat /sys/module/keel/parameters/frames; rmmod keel && echo unloaded", ("--memory", "1024")),

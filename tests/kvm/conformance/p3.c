@@ -19,7 +19,8 @@ GUEST(msrs_fault, 16,
       "movw $handler7 - msrs_fault + 0x1000, (0x34); movw $0, (0x36); movl $0x12345678, %ecx; rdmsr; outb %al, $0x10; hlt;"
       "handler7: outb %al, $0x13; hlt");
 
-GUEST(halt_here, 16, "hlt; outb %al, $0x10; hlt");
+/* On SVM each interrupt of the host lets it go on. */
+GUEST(halt_here, 16, "1: hlt; jmp 1b");
 
 /* ---- the split interrupt controller ---- */
 
