@@ -223,7 +223,7 @@ $(B)/kvm/linux/%: tests/kvm/linux/%.c tests/kvm/linux/flat.h
 $(B)/kvm/linux/driver32: tests/kvm/linux/driver.c
 	scripts/setup --quiet
 	@mkdir -p $(@D)
-	$(CC) -m32 -O2 -static -pthread -Wall $< -o $@
+	$(CC) -m32 -O2 -static -pthread -Wall -isystem /usr/include/x86_64-linux-gnu $< -o $@
 
 # One program of several files
 $(B)/kvm/conformance: $(wildcard tests/kvm/conformance/*.c tests/kvm/conformance/*.h) $(B)/kvm/capabilities.h

@@ -241,6 +241,7 @@ static void run_guests(int kvm, int run_size, int argc, char **argv)
 static void run_errors(int kvm)
 {
 	struct kvm_dirty_log none = {.slot = 32763}, too_high = {.slot = 32764};
+	struct kvm_clear_dirty_log clear = {.slot = 32763, .num_pages = 64};
 	int vm = ioctl(kvm, KVM_CREATE_VM, 0), vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
 	const unsigned long unknown = _IOW(KVMIO, 0xfe, uint64_t);
 	const struct {
@@ -249,11 +250,18 @@ static void run_errors(int kvm)
 		void *argument;
 		int error;
 	} calls[] = {
-		{kvm, unknown, NULL, EINVAL},		{vm, unknown, NULL, ENOTTY},
-		{vcpu, unknown, NULL, EINVAL},		{vm, KVM_IRQ_LINE, NULL, EFAULT},
-		{vcpu, KVM_GET_REGS, NULL, EFAULT},	{vcpu, KVM_SET_REGS, NULL, EFAULT},
-		{vcpu, KVM_GET_MSRS, NULL, EFAULT},	{vm, KVM_GET_DIRTY_LOG, NULL, EFAULT},
-		{vm, KVM_GET_DIRTY_LOG, &none, ENOENT}, {vm, KVM_GET_DIRTY_LOG, &too_high, EINVAL},
+		{kvm, unknown, NULL, EINVAL},
+		{vm, unknown, NULL, ENOTTY},
+		{vcpu, unknown, NULL, EINVAL},
+		{vm, KVM_IRQ_LINE, NULL, EFAULT},
+		{vcpu, KVM_GET_REGS, NULL, EFAULT},
+		{vcpu, KVM_SET_REGS, NULL, EFAULT},
+		{vcpu, KVM_GET_MSRS, NULL, EFAULT},
+		{vm, KVM_GET_DIRTY_LOG, NULL, EFAULT},
+		{vm, KVM_GET_DIRTY_LOG, &none, ENOENT},
+		{vm, KVM_GET_DIRTY_LOG, &too_high, EINVAL},
+		{vm, KVM_CLEAR_DIRTY_LOG, NULL, EFAULT},
+		{vm, KVM_CLEAR_DIRTY_LOG, &clear, ENOENT},
 	};
 	int ok = vcpu >= 0;
 
@@ -343,6 +351,66 @@ static void run_steps(int kvm, int run_size)
 	munmap(memory, MEMORY);
 }
 
+/* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2: what is read stays until it is cleared. */
+static int logs_writes(int vm, int vcpu, struct kvm_userspace_memory_region *region)
+{
+	static uint64_t bits[MEMORY / 4096 / 64], mask[MEMORY / 4096 / 64];
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .args = {1}};
+	struct kvm_dirty_log log = {.dirty_bitmap = bits};
+	struct kvm_clear_dirty_log clear = {.num_pages = 64, .dirty_bitmap = mask};
+	const uint64_t two = 1 << 3 | 1 << 5;
+	int ok;
+
+	region->flags = KVM_MEM_LOG_DIRTY_PAGES;
+	mask[0] = 1 << 3;
+	ok = ioctl(vm, KVM_ENABLE_CAP, &cap) == 0 &&
+	     ioctl(vm, KVM_SET_USER_MEMORY_REGION, region) == 0 && ioctl(vcpu, KVM_RUN, 0) == 0;
+	for (int i = 0; i < 2; i++)
+		ok = ok && ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0 && bits[0] == two;
+	ok = ok && ioctl(vm, KVM_CLEAR_DIRTY_LOG, &clear) == 0 &&
+	     ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0 && bits[0] == 1 << 5 &&
+	     ioctl(vcpu, KVM_RUN, 0) == 0 && ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0 &&
+	     bits[0] == two;
+	cap.args[0] = 3; /* all set when the log begins */
+	region->flags = 0;
+	ok = ok && ioctl(vm, KVM_ENABLE_CAP, &cap) == 0 &&
+	     ioctl(vm, KVM_SET_USER_MEMORY_REGION, region) == 0;
+	region->flags = KVM_MEM_LOG_DIRTY_PAGES;
+	ok = ok && ioctl(vm, KVM_SET_USER_MEMORY_REGION, region) == 0 &&
+	     ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0;
+	for (unsigned i = 0; i < MEMORY / 4096 / 64; i++)
+		ok = ok && bits[i] == ~0ull;
+	mask[0] = ~0ull;
+	return ok && ioctl(vm, KVM_CLEAR_DIRTY_LOG, &clear) == 0 && ioctl(vcpu, KVM_RUN, 0) == 0 &&
+	       ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0 && bits[0] == two && bits[1] == ~0ull;
+}
+
+static void run_dirty_log(int kvm)
+{
+	/* mov [0x3000], al; mov [0x5000], al; out 0xf4, al; again */
+	static const uint8_t code[] = {0xa2, 0x00, 0x30, 0xa2, 0x00, 0x50, 0xe6, 0xf4, 0xeb, 0xf6};
+	int vm = ioctl(kvm, KVM_CREATE_VM, 0), vcpu = ioctl(vm, KVM_CREATE_VCPU, 0), ok;
+	uint8_t *memory =
+		mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct kvm_userspace_memory_region region = {.memory_size = MEMORY,
+						     .userspace_addr = (uintptr_t)memory};
+	struct kvm_regs regs = {.rip = LOAD_AT, .rflags = 2};
+	struct kvm_sregs sregs;
+
+	memcpy(memory + LOAD_AT, code, sizeof(code));
+	ok = ioctl(vm, KVM_SET_TSS_ADDR, 0xfffbd000) == 0 &&
+	     ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0 &&
+	     ioctl(vcpu, KVM_GET_SREGS, &sregs) == 0;
+	sregs.cs.base = sregs.cs.selector = 0;
+	ok = ok && ioctl(vcpu, KVM_SET_SREGS, &sregs) == 0 &&
+	     ioctl(vcpu, KVM_SET_REGS, &regs) == 0 && logs_writes(vm, vcpu, &region);
+	printf("%s dirty log\n", ok ? "ok" : "FAIL");
+	*(ok ? &passed : &failed) += 1;
+	close(vcpu);
+	close(vm);
+	munmap(memory, MEMORY);
+}
+
 static int used_features(int kvm)
 {
 	int vm = ioctl(kvm, KVM_CREATE_VM, 0);
@@ -376,6 +444,7 @@ int main(int argc, char **argv)
 	}
 	run_errors(kvm);
 	run_steps(kvm, run_size);
+	run_dirty_log(kvm);
 	run_guests(kvm, run_size, argc, argv);
 	for (unsigned bit = 1; bit && features; bit <<= 1) {
 		without = features & bit;
