@@ -77,6 +77,7 @@ enum msr_need {
 	NEED_ASYNC_PF, /* and the next two: what KVM_CAP_ENFORCE_PV_FEATURE_CPUID is about */
 	NEED_STEAL_TIME,
 	NEED_PV_EOI,
+	NEED_PLATFORM_INFO,
 };
 
 struct msr_rule {
@@ -115,7 +116,7 @@ static const struct msr_rule rules[] = {
 	{RANGE(MSR_PMC0, MSR_PMC0 + 1), .kind = KIND_IGNORED}, /* the P6 family's two */
 	{ONE(0xcd), .kind = KIND_CONST, .arg = 3},	       /* FSB_FREQ */
 	{ONE(MSR_PLATFORM_INFO), FIELD(platform_info), .flags = HOST_WRITE | LISTED,
-	 .bits = BIT(31)},
+	 .bits = BIT(31), .need = NEED_PLATFORM_INFO},
 	{ONE(MSR_MTRRCAP), .kind = KIND_CONST, .arg = MTRR_CAP},
 	{ONE(MSR_ARCH_CAPABILITIES), FIELD(arch_capabilities),
 	 .flags = HOST_WRITE | LISTED | FEATURE, .need = NEED_ARCH_CAPABILITIES},
@@ -344,6 +345,8 @@ static bool exists(struct vcpu *vcpu, const struct msr_rule *rule)
 		return cpuid_allows(vcpu, KVM_FEATURE_STEAL_TIME);
 	case NEED_PV_EOI:
 		return cpuid_allows(vcpu, KVM_FEATURE_PV_EOI);
+	case NEED_PLATFORM_INFO:
+		return !vcpu->vm->no_platform_info;
 	default:
 		return true;
 	}

@@ -411,6 +411,9 @@ static s64 enable_cap(struct call *call)
 		return 0;
 	case KVM_CAP_SPLIT_IRQCHIP:
 		return split_irqchip(vm, cap->args[0]);
+	case KVM_CAP_MSR_PLATFORM_INFO:
+		vm->no_platform_info = !cap->args[0];
+		return 0;
 	case KVM_CAP_X86_DISABLE_EXITS:
 		return disable_exits(vm, cap->args[0]);
 	case KVM_CAP_MAX_VCPU_ID:

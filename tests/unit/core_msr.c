@@ -392,6 +392,11 @@ static void offsets_that_the_vmm_restores(void **state)
 
 static void small_ones(void **state)
 {
+	assert_reads(MSR_PLATFORM_INFO, BIT(31));
+	machine_vm->no_platform_info = true;
+	assert_gp_read(MSR_PLATFORM_INFO);
+	assert_int_equal(msr_host_set(vcpu, MSR_PLATFORM_INFO, BIT(31)), 0);
+	machine_vm->no_platform_info = false;
 	assert_writes(MSR_BIOS_UPDT_TRIG, 0x1234);
 	assert_gp_read(MSR_BIOS_UPDT_TRIG);
 	assert_gp_read(MSR_SMBASE);

@@ -614,6 +614,10 @@ static void test_enable_cap(void **state)
 	assert_int_equal(enable(vm, KVM_CAP_X86_USER_SPACE_MSR, 0, 7), 0);
 	assert_int_equal(enable(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 0, 2), -EINVAL);
 	assert_int_equal(enable(vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 0, 1), 0);
+	assert_int_equal(enable(vm, KVM_CAP_MSR_PLATFORM_INFO, 0, 0), 0);
+	assert_true(vm_of(vm)->no_platform_info);
+	assert_int_equal(enable(vm, KVM_CAP_MSR_PLATFORM_INFO, 0, 1), 0);
+	assert_false(vm_of(vm)->no_platform_info);
 	/* One client depends on these two being refused. */
 	assert_int_equal(enable(vm, KVM_CAP_TSC_DEADLINE_TIMER, 0, 1), -EINVAL);
 	assert_int_equal(enable(vm, KVM_CAP_IRQFD, 0, 1), -EINVAL);
