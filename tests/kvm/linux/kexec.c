@@ -20,7 +20,7 @@
 
 #define MIB (1ul << 20)
 
-/* Real mode: writes a byte to each page of 16 MiB's first 64 KiB, over and over. */
+/* Real mode: writes over and over to 64 KiB at DS. */
 static const uint8_t code[] = {
 	0x31, 0xdb,	  /* xor bx, bx */
 	0x88, 0x07,	  /* mov [bx], al */
