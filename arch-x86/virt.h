@@ -375,6 +375,7 @@ struct virt_ops {
 	 * does not read them back (VMX; VMSAVE does).
 	 */
 	bool syscall_msrs_told;
+	u64 withholds;	   /* enum virt_feature: instructions that are #UD in a VM without them */
 	bool xsetbv_exits; /* always: XCR0 is what core/ has written */
 	/*
 	 * Can this CPU run Keel? NULL, or a sentence that names what is missing and what to do.

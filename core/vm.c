@@ -68,9 +68,14 @@ int vm_init(struct vm *vm, enum virt_kind kind)
 	return 0;
 }
 
+u64 vm_optional_features(void)
+{
+	return VIRT_HIDDEN_FEATURES | virt->withholds;
+}
+
 int vm_do_without(struct vm *vm, u64 features)
 {
-	if (features & ~(u64)VIRT_HIDDEN_FEATURES)
+	if (features & ~vm_optional_features())
 		return -EINVAL;
 	if (vm->vcpu_count || vm->virt.dirty_logs)
 		return -EBUSY;

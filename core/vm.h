@@ -56,9 +56,11 @@ u32 vcpu_pages(void);
 
 /* The pool is filled already; everything of a VM lives in it. -ENOMEM. */
 int vm_init(struct vm *vm, enum virt_kind kind);
+/* enum virt_feature: what a VM can do without. Of what guests see, only what becomes #UD then. */
+u64 vm_optional_features(void);
 /*
- * The VM uses none of these optional features (enum virt_feature) of the processor. -EINVAL: a
- * guest would see that; -EBUSY: it has vCPUs or a dirty log. The caller holds vm->lock.
+ * The VM uses none of these optional features (enum virt_feature) of the processor. -EINVAL: not
+ * one of vm_optional_features(); -EBUSY: it has vCPUs or a dirty log. The caller holds vm->lock.
  */
 int vm_do_without(struct vm *vm, u64 features);
 /* What this processor lets a child execute without an exit (enum virt_native). */

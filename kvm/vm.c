@@ -455,7 +455,7 @@ static s64 do_without(struct call *call)
 {
 	int error = vm_do_without(call->vm, call->argument);
 
-	return error ? error : (s64)(call->vm->virt.features & VIRT_HIDDEN_FEATURES);
+	return error ? error : (s64)(call->vm->virt.features & vm_optional_features());
 }
 
 static const struct request rows[] = {

@@ -505,6 +505,7 @@ int vmx_vcpu_init(struct virt_vcpu *v, struct virt_vm *vm, struct pool *pool)
 const struct virt_ops vmx_ops = {
 	.name = "VMX",
 	.ept = true,
+	.withholds = VIRT_INVPCID | VIRT_RDTSCP,
 	.nmi_taken = true,
 	.syscall_msrs_told = true,
 	.xsetbv_exits = true,

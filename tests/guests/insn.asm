@@ -49,7 +49,11 @@
 	mov ecx, 0x7777
 	rdpmc
 	end_faults
-	mov dword [FAULT_VECTOR], 0xff
+	optional "RDTSCP", 0x80000001, edx, 27
+	rdtscp
+	end_optional
+	cmp r15d, 6
+	je .no_rdtscp
 	mov ecx, 0xc0000103
 	mov eax, 0x1234
 	xor edx, edx
@@ -57,6 +61,7 @@
 	rdtscp
 	cmp ecx, 0x1234
 	check "RDTSCP has TSC_AUX"
+.no_rdtscp:
 	; RDTSC does not go back
 	rdtsc
 	mov ebx, eax

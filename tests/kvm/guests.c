@@ -52,6 +52,8 @@ struct header {
 #define LINUX_KVM_AT 0x540
 
 #define KEEL_DO_WITHOUT _IO(0xce, 0x14) /* docs/hypercalls.md */
+#define INVPCID         (1u << 9)
+#define RDTSCP          (1u << 12)
 #define VIRTUAL_NMIS	(1u << 16)
 
 static uint8_t mmio[4096];
@@ -143,6 +145,12 @@ static int set_up(int kvm, int vm, int vcpu, uint8_t *memory, const struct guest
 			e->ecx &= ~(1u << 5);
 		if (e->function == 0x80000001)
 			e->ecx &= ~(1u << 2);
+		if (e->function == 7 && e->index == 0 && without & INVPCID)
+			e->ebx &= ~(1u << 10);
+		if (e->function == 7 && e->index == 0 && without & RDTSCP)
+			e->ecx &= ~(1u << 22); /* RDPID */
+		if (e->function == 0x80000001 && without & RDTSCP)
+			e->edx &= ~(1u << 27);
 	}
 	if (ioctl(vcpu, KVM_SET_CPUID2, &cpuid) < 0)
 		return -1;

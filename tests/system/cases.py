@@ -393,7 +393,7 @@ CASES += [
          efi("kvm/invalid.efi", "", "--conf", "serial=0x3f8"),
          [r"CS must (not have both L and D set in long mode|have D 0 with L in IA-32e mode)",
           r"VMC[BS] at |exit code|GUEST_CS|CS +0008", r"invalid: exit 9, reason [0-9a-f]+: passed"],
-         machines=(*BOTH, "bochs-svm")),
+         machines=BOTH),
     Case("threads of libkeel on both CPUs", 240, efi("kvm/uefi/threads.efi"),
          [r"threads: passed"], machines=BOTH),
     Case("a page fault in root prints the dump", 120, ["--conf", "test=root-pf"],

@@ -254,10 +254,16 @@ static u64 leaf_size(void)
 static void test_do_without(void **state)
 {
 	u64 used = virt_features & VIRT_HIDDEN_FEATURES;
+	static struct virt_ops ops;
 
-	virt_features |= VIRT_RDTSCP;
+	vm_of(vm)->virt.features |= VIRT_RDTSCP;
 	assert_int_equal(call(vm, KEEL_DO_WITHOUT, 0, 0, 0), used);
 	assert_int_equal(call(vm, KEEL_DO_WITHOUT, VIRT_RDTSCP, 0, 0), -EINVAL);
+	ops = fake_virt_ops;
+	ops.withholds = VIRT_RDTSCP;
+	virt = &ops;
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, 0, 0, 0), used | VIRT_RDTSCP);
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, VIRT_RDTSCP, 0, 0), used);
 	assert_int_equal(call(vm, KEEL_DO_WITHOUT, BIT(40), 0, 0), -EINVAL);
 	assert_int_equal(call(vm, KEEL_DO_WITHOUT, VIRT_SLAT_2M, 0, 0), used & ~(u64)VIRT_SLAT_2M);
 	assert_int_equal(call(vm, KEEL_DO_WITHOUT, 0, 0, 0), used & ~(u64)VIRT_SLAT_2M);
@@ -270,6 +276,7 @@ static void test_do_without(void **state)
 	assert_false(vm_of(vm)->vcpus[0]->v.features & VIRT_SLAT_2M);
 	assert_int_equal(call(vm, KEEL_DO_WITHOUT, 0, 0, 0), -EBUSY);
 	assert_true(virt_features & VIRT_SLAT_2M);
+	virt = &fake_virt_ops;
 }
 
 static void test_addresses_of_real_mode_helpers(void **state)
