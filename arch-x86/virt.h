@@ -245,7 +245,7 @@ enum virt_native { NATIVE_HLT = BIT(0), NATIVE_MWAIT = BIT(1) /* MONITOR, too */
 struct virt_vm {
 	enum virt_kind kind;
 	u64 features; /* enum virt_feature that it uses: virt_features or fewer. core/ sets it */
-	u32 native;   /* enum virt_native: core/ sets it before there are vCPUs */
+	u32 native;   /* enum virt_native: as of each vcpu_init() */
 	hpa_t slat_root;
 	u64 slat_generation; /* mm/ increments it; an entry that sees a new one flushes first */
 	/*

@@ -92,10 +92,8 @@ u32 vm_native_possible(void)
 	return NATIVE_HLT | (mwait ? NATIVE_MWAIT : 0);
 }
 
-int vm_execute_natively(struct vm *vm, u32 native, bool pause, bool cstates)
+void vm_execute_natively(struct vm *vm, u32 native, bool pause, bool cstates)
 {
-	if (vm->vcpu_count)
-		return -EINVAL;
 	vm->virt.native |= native & vm_native_possible();
 	if (pause)
 		vm->virt.features &= ~(u64)VIRT_PAUSE_FILTER;
@@ -105,7 +103,6 @@ int vm_execute_natively(struct vm *vm, u32 native, bool pause, bool cstates)
 		vm->virt.features &= ~(u64)VIRT_PREEMPT_TIMER;
 	vm->cstates |= cstates;
 	msr_pass_through(vm);
-	return 0;
 }
 
 static void *pool_pages(struct vm *vm, u32 count, hpa_t *hpa)

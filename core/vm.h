@@ -67,9 +67,9 @@ int vm_do_without(struct vm *vm, u64 features);
 u32 vm_native_possible(void);
 /*
  * KVM_CAP_X86_DISABLE_EXITS, of what is possible; `pause`: no exits of PAUSE loops; `cstates`: nor
- * of reads of the C-states' residencies. -EINVAL: it has vCPUs. The caller holds vm->lock.
+ * of reads of the C-states' residencies. For vCPUs to come, as in KVM. The caller holds vm->lock.
  */
-int vm_execute_natively(struct vm *vm, u32 native, bool pause, bool cstates);
+void vm_execute_natively(struct vm *vm, u32 native, bool pause, bool cstates);
 /* Allocates from the pool, resets; -EEXIST id; -EINVAL too many; -ENOMEM. The caller holds
  * vm->lock. */
 int vcpu_create(struct vm *vm, u32 id, struct vcpu **out);

@@ -83,6 +83,7 @@ s64 check_extension(struct call *call)
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 	case KVM_CAP_LAST_CPU:
 	case KVM_CAP_MSR_PLATFORM_INFO:
+	case KVM_CAP_STEAL_TIME:
 	case KVM_CAP_SREGS2:
 	case KVM_CAP_X86_USER_SPACE_MSR:
 	case KVM_CAP_X86_MSR_FILTER:

@@ -387,8 +387,9 @@ static s64 disable_exits(struct vm *vm, u64 exits)
 
 	if (exits & ~(u64)DISABLE_EXITS)
 		return -EINVAL;
-	return vm_execute_natively(vm, native, exits & KVM_X86_DISABLE_EXITS_PAUSE,
-				   exits & KVM_X86_DISABLE_EXITS_CSTATE);
+	vm_execute_natively(vm, native, exits & KVM_X86_DISABLE_EXITS_PAUSE,
+			    exits & KVM_X86_DISABLE_EXITS_CSTATE);
+	return 0;
 }
 
 static s64 enable_cap(struct call *call)

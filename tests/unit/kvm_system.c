@@ -111,6 +111,7 @@ static void test_check_extension(void **state)
 		KVM_CAP_VCPU_ATTRIBUTES,
 		KVM_CAP_SYS_ATTRIBUTES,
 		KVM_CAP_MSR_PLATFORM_INFO,
+		KVM_CAP_STEAL_TIME,
 		KVM_CAP_EXIT_ON_EMULATION_FAILURE,
 	};
 	static const u32 zero[] = {

@@ -736,8 +736,6 @@ static void test_disable_exits(void **state)
 	assert_int_equal(v->virt.native, NATIVE_HLT | NATIVE_MWAIT);
 	assert_false(v->virt.features & (VIRT_PAUSE_FILTER | VIRT_PREEMPT_TIMER));
 	fake_cpuid = NULL;
-	vcpu_new(vm, 0);
-	assert_int_equal(enable(vm, KVM_CAP_X86_DISABLE_EXITS, 0, 2), -EINVAL);
 }
 
 static void test_max_vcpu_id(void **state)
