@@ -48,6 +48,7 @@ class Both(typing.NamedTuple):
 class Script(typing.NamedTuple):
     """A program of ours that boots machines itself, and prints what counts."""
     path: str
+    more: tuple = ()    # arguments
 
 
 @dataclasses.dataclass
@@ -107,7 +108,7 @@ def launch(machine, limit, what, work):
     log = work / "log"
     command = ["--machine", machine, "--timeout", str(limit)]
     if isinstance(what, Script):
-        command = [ROOT / what.path, *command]
+        command = [ROOT / what.path, *command, *what.more]
     elif isinstance(what, Linux):
         command = [ROOT / "scripts/mgmt-linux", *command, "--log", log, "--exec", what.command, *what.more]
     else:
@@ -348,6 +349,12 @@ CASES += [
          Script("tests/system/models"),
          [r"^models: 1\d\d compared, 0 differ; the lines of check and enforce are the same"],
          machines=(), full=QEMU, by_hand=VMX),
+    Case("Debian's QEMU on keel.ko: a desktop's devices, Debian's ordinary kernel", 400,
+         Script("tests/system/desktop"), [r"KEEL screen \d+ x86_64", r"^desktop: passed"],
+         machines=(), full=QEMU),
+    Case("Debian's QEMU on keel.ko: a desktop's devices, Debian's 32-bit kernel", 400,
+         Script("tests/system/desktop", ("--32",)), [r"KEEL screen \d+ i686", r"^desktop: passed"],
+         machines=(), full=QEMU),
     # Two alike have a half each, nice 5 is a weight of 335 to 1024, the quota is 30 %.
     Case("Debian's QEMU on keel.ko: vCPU threads with taskset, nice and a quota", 180,
          Linux("shares", (*WITH_QEMU, *OVERLAY)),
