@@ -13,8 +13,9 @@
 #include "core/xstate.h"
 #include "lib/string.h"
 
-#define LEAF_WIDTHS    0x80000008u
-#define VENDOR_AMD_EBX 0x68747541u /* "Auth"enticAMD */
+#define LEAF_WIDTHS	 0x80000008u
+#define VENDOR_AMD_EBX	 0x68747541u /* "Auth"enticAMD */
+#define VENDOR_HYGON_EBX 0x6f677948u /* "Hygo"nGenuine: AMD's in another name */
 
 enum reg { EAX, EBX, ECX, EDX };
 
@@ -55,7 +56,7 @@ bool cpuid_is_amd(struct vcpu *vcpu)
 {
 	const struct cpuid_entry *basic = cpuid_find(vcpu, 0, 0);
 
-	return basic && basic->ebx == VENDOR_AMD_EBX;
+	return basic && (basic->ebx == VENDOR_AMD_EBX || basic->ebx == VENDOR_HYGON_EBX);
 }
 
 /*

@@ -49,7 +49,7 @@ static inline bool cpuid_allows(const struct vcpu *vcpu, u32 bit)
 {
 	return !vcpu->enforce_cpuid || vcpu->paravirtual >> bit & 1;
 }
-/* Its table says that the processor is AMD's: some rules differ. */
+/* Its table says that the processor is AMD's or Hygon's: some rules differ. */
 bool cpuid_is_amd(struct vcpu *vcpu);
 
 /* An empty table, as before KVM_SET_CPUID2. */

@@ -45,6 +45,7 @@ static void vendor(u32 ebx) /* of CPUID leaf 0 */
 
 #define AMD   0x68747541 /* "Auth" */
 #define INTEL 0x756e6547 /* "Genu" */
+#define HYGON 0x6f677948 /* "Hygo" */
 
 static void addresses_must_be_canonical(void **state)
 {
@@ -463,6 +464,8 @@ static void some_are_not_in_every_guest(void **state)
 	assert_reads(MSR_TSC_AUX, 0xffffffff);
 	assert_writes(MSR_XSS, 0);
 	assert_gp(MSR_XSS, 1);
+	vendor(HYGON);
+	assert_reads(MSR_DE_CFG, 2);
 	vendor(AMD);
 	assert_reads(MSR_DE_CFG, 2);
 	assert_reads(MSR_VM_CR, VM_CR_SVMDIS | VM_CR_LOCK);
