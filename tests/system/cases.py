@@ -212,6 +212,12 @@ def linux_child(options, line):
             f'"console=ttyS0 tsc=reliable clocksource=tsc mitigations=off quiet {line}"']
 
 
+def spinning_vcpus(count, slices):
+    """tests/guests/jobs/shares.asm in keelrun; slices: how many a vCPU may wait, or nothing."""
+    return ["--add", f"{ROOT}/build/guests/jobs/shares.bin:/shares", "--next", r"\EFI\keel\keelrun.efi",
+            "--args", rf'-k \shares -m 64 -c {count} --poweroff -p "{slices}"']
+
+
 def efi(path, options="", *more):
     return Program(path, options, more)
 
@@ -236,6 +242,12 @@ CASES += [
     Case("Linux in a child, 8 vCPUs on 2 CPUs", 400,
          linux_child("-m 512 -c 8", "keel.test=8,400,100"),
          [r"8 vCPUs on 2 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"], by_hand=VMX),
+    Case("keelrun -c 8 on 2 CPUs: each vCPU has 50 to 200 % of its share", 120,
+         spinning_vcpus(8, ""), [r"8 vCPUs: the least had \d+ %, the most \d+ %", r"^SHARES passed",
+                                 r"keelrun: guest status 0"]),
+    Case("keelrun: a vCPU that spins with interrupts off delays another by a slice", 240,
+         [*spinning_vcpus(2, "1"), "--smp", "1", "--icount"],
+         [r"2 vCPUs: .*the longest wait was \d+ us", r"^SHARES passed", r"keelrun: guest status 0"]),
     Case("Linux in a child, memory above 4 GiB", 400,
          linux_child("-m 4600 -c 1", "keel.test=1,4000,100") + ["--memory", "6144"],
          [r"4600 MiB", r"SELFTEST passed", r"keelrun: guest status 0"], by_hand=VMX),
@@ -405,6 +417,9 @@ CASES += [
          machines=BOTH),
     Case("threads of libkeel on both CPUs", 240, efi("kvm/uefi/threads.efi"),
          [r"threads: passed"], machines=BOTH),
+    Case("libkeel keeps a firmware's own tick on the timer that it uses", 60,
+         ["--without-keel", *Program("kvm/uefi/tick.efi", "", ()).file(), "--next", "/tick.efi"],
+         [r"\d+ ticks of 10 ms", r"^tick: passed"]),
     Case("a page fault in root prints the dump", 120, ["--conf", "test=root-pf"],
          [r"KEEL PANIC"], status=2, machines=BOTH),
     Case("a double fault in root prints the dump", 120, ["--conf", "test=root-df"],
