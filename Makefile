@@ -13,8 +13,9 @@ all: $(B)/keel.efi $(B)/keelrun.efi $(B)/system/bochs-acpi.efi $(B)/keel.img $(B
 
 # ---- the root image: everything that runs in root mode --------------------------------------
 ROOT_CFLAGS := $(CCOMMON) -ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
-	-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-jump-tables \
-	-mindirect-branch=thunk-extern -mindirect-branch-register -fno-strict-aliasing
+	-mpreferred-stack-boundary=3 -fno-stack-protector -fno-asynchronous-unwind-tables \
+	-fcf-protection=none -fno-jump-tables -mindirect-branch=thunk-extern -mindirect-branch-register \
+	-fno-strict-aliasing
 ROOT_DIRS := $(LAYERS) $(BACKENDS) boot/root
 ROOT_C    := $(foreach d,$(ROOT_DIRS),$(wildcard $(d)/*.c))
 ROOT_ASM  := $(foreach d,$(ROOT_DIRS),$(wildcard $(d)/*.asm))

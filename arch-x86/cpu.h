@@ -23,10 +23,10 @@ struct virt_vcpu;
 
 /* Which hypercall object a CPU works on (kvm/handle.c). */
 struct cpu_object {
-	u32 slot; /* the VM's slot number; 0: none. Other CPUs look at it */
-	/* The vCPU that was found last, and by which handle: good while that is a live VM's. */
-	u32 number;
-	u64 handle;
+	u32 slot; /* the offset of the VM's slot; 0: none. Other CPUs look at it */
+	/* The vCPU that was found last, and by which handle: good while its slot has `live`. */
+	u32 offset;
+	u64 live, handle;
 	struct vcpu *vcpu;
 };
 
@@ -58,7 +58,7 @@ struct cpu {
 	struct cpu_object object;
 	/* An NMI that hits root at an address in [begin, end) returns to end: closes HLT's race. */
 	u64 sleep_begin, sleep_end;
-	struct exit_ring *ring; /* core/stats.h: its last exits; NULL: none are kept */
+	struct exit_ring *ring; /* core/stats.h: its last exits; NULL: not set up yet */
 	void *arch;		/* arch-x86: GDT, TSS and IDT of this CPU */
 };
 

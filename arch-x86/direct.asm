@@ -13,6 +13,12 @@ virt_%1:
 
 DIRECT run
 DIRECT swap
+DIRECT release
 
 not_aimed:
 	ud2
+
+; Of a backend without that operation.
+global virt_nothing
+virt_nothing:
+	ret

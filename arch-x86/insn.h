@@ -86,6 +86,7 @@ void vmptrld(const hpa_t *vmcs);
 u64 vmread(u32 field);
 u64 vmread_next(u32 field);
 void vmwrite(u32 field, u64 value);
+void vmwrite_next(u32 field, u64 value);
 void invept(u64 type, u64 eptp);
 void invvpid(u64 type, u16 vpid);
 void lgdt(const struct descriptor_pointer *pointer);
@@ -338,6 +339,12 @@ static inline u64 vmread_next(u32 field)
 static inline void vmwrite(u32 field, u64 value)
 {
 	__asm__ volatile(VMX_OR_PANIC("vmwrite %1, %0") : : "r"((u64)field), "r"(value) : "cc");
+}
+
+/* The same, before an entry: that fails too without a current VMCS. */
+static inline void vmwrite_next(u32 field, u64 value)
+{
+	__asm__ volatile("vmwrite %1, %0" : : "r"((u64)field), "r"(value) : "cc");
 }
 
 static inline void invept(u64 type, u64 eptp)

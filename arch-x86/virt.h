@@ -263,11 +263,11 @@ struct virt_vcpu {
 	u64 gpr[GPR_COUNT];
 	u64 rip;
 	/*
-	 * Copies of VREG_RFLAGS and VREG_CR8, as of the last exit or set() since, of a backend that
-	 * has them at hand then. rflags 0 (bit 1 of RFLAGS is always 1): not known, ask get().
+	 * A copy of VREG_RFLAGS, as of the last exit or set() since, of a backend that has it at
+	 * hand then. 0 (bit 1 of RFLAGS is always 1): not known, ask get().
 	 */
 	u64 rflags;
-	u8 cr8;
+	u8 cr8;	   /* a child's VREG_CR8, while it is not loaded */
 	u8 caller; /* enum virt_caller: of the hypercall that exited */
 	u64 dr[4]; /* DR0 to DR3; on the processor only while `dr_live` */
 	/*
@@ -428,6 +428,8 @@ extern const struct virt_ops *virt;
  */
 void virt_run(struct virt_vcpu *v, struct vm_exit *e);
 void virt_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu);
+void virt_release(struct virt_vcpu *v);
+void virt_nothing(void);      /* what virt_release() is aimed at where there is nothing to do */
 extern u64 virt_features;     /* enum virt_feature: usable on every CPU */
 extern bool virt_check_entry; /* check=entry: each entry's state is checked in software first */
 /*

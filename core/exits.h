@@ -48,7 +48,7 @@ struct vcpu_exit {
 			u64 rip;
 			u64 linear_rip;	   /* the same with CS; only if linear_known */
 			bool linear_known; /* CS has been set since */
-		} io; /* data: in kvm_run's second page, moved by kvm/ through vcpu_io_data */
+		} io; /* data: in kvm_run's second page, moved by kvm/ through vcpu->io_data */
 		struct {
 			gpa_t gpa;
 			u8 data[8];

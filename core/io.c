@@ -175,7 +175,7 @@ static int string_exit(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	const struct io_access *io = &vcpu->io;
 	bool device = is_device(vcpu), any = false;
-	u8 *page = vcpu_io_data(vcpu);
+	u8 *page = vcpu->io_data;
 	u8 local[DEVICE_BYTES];
 	u64 left = string_left(vcpu), linear;
 	u32 count, length;
@@ -238,35 +238,45 @@ static noinline int input_exit(struct vcpu *vcpu)
 	return RUN_CONTINUE;
 }
 
-/* True: a device took it. */
-static noinline bool output_taken(struct vcpu *vcpu, u32 length)
+static inline int output_to_vmm(struct vcpu *vcpu)
+{
+	const struct io_access *io = &vcpu->io;
+
+	if (likely(vcpu->io_data))
+		store(vcpu->io_data, vcpu->v.gpr[GPR_RAX], io->size);
+	return to_vmm(vcpu, 1);
+}
+
+/* The VM has devices at some ports. */
+static noinline int output_to_device(struct vcpu *vcpu)
 {
 	const struct io_access *io = &vcpu->io;
 	u64 value = vcpu->v.gpr[GPR_RAX] & mask_of(io->size);
 	int result;
 
 	if (!bus_write(&vcpu->vm->ports, vcpu, io->port, io->size, value, &result))
-		return false;
-	run_skip(vcpu, length);
-	return true;
+		return output_to_vmm(vcpu);
+	run_skip(vcpu, io->insn_len);
+	return RUN_CONTINUE;
 }
 
-static inline int output_exit(struct vcpu *vcpu, u32 length)
+/* KVM_X86_QUIRK_OUT_7E_INC_RIP: QEMU's firmware expects RIP behind OUT 0x7e at the exit. */
+static noinline int output_to_7e(struct vcpu *vcpu)
 {
-	const struct io_access *io = &vcpu->io;
-	u8 *page = vcpu_io_data(vcpu);
+	int outcome = output_to_device(vcpu);
 
-	if (vcpu->vm->ports.count && output_taken(vcpu, length))
-		return RUN_CONTINUE;
-	if (likely(page))
-		store(page, vcpu->v.gpr[GPR_RAX], io->size);
-	to_vmm(vcpu, 1);
-	/* KVM_X86_QUIRK_OUT_7E_INC_RIP: QEMU's firmware expects RIP behind OUT 0x7e at the exit. */
-	if (unlikely(io->port == 0x7e)) {
-		vcpu_skip(vcpu, length);
+	if (outcome == RUN_USER) {
+		vcpu_skip(vcpu, vcpu->io.insn_len);
 		vcpu->exit_pending = false;
 	}
-	return RUN_USER;
+	return outcome;
+}
+
+static inline int output_exit(struct vcpu *vcpu)
+{
+	if (unlikely(vcpu->io.port == 0x7e))
+		return output_to_7e(vcpu);
+	return vcpu->vm->ports.count ? output_to_device(vcpu) : output_to_vmm(vcpu);
 }
 
 /* Segment and address size of a string instruction, where the hardware does not tell. False: the
@@ -310,15 +320,15 @@ int io_exit(struct vcpu *vcpu, const struct vm_exit *e, u32 length)
 
 	io->access = e->io;
 	io->insn_len = length;
-	if (unlikely(e->io.string))
-		return string_start(vcpu, e);
-	return e->io.in ? input_exit(vcpu) : output_exit(vcpu, length);
+	if (!(e->io.in | e->io.string))
+		return output_exit(vcpu);
+	return e->io.string ? string_start(vcpu, e) : input_exit(vcpu);
 }
 
 static noinline bool complete_string(struct vcpu *vcpu)
 {
 	const struct io_access *io = &vcpu->io;
-	u8 *page = vcpu_io_data(vcpu);
+	u8 *page = vcpu->io_data;
 	u64 linear;
 	int error = 0;
 
@@ -346,7 +356,7 @@ static noinline bool moved(struct vcpu *vcpu)
 static noinline void complete_input(struct vcpu *vcpu)
 {
 	u64 value = mask_of(vcpu->io.size);
-	const u8 *page = vcpu_io_data(vcpu);
+	const u8 *page = vcpu->io_data;
 
 	if (page)
 		memcpy(&value, page, vcpu->io.size);

@@ -356,16 +356,18 @@ static void run_xsetbv(struct vcpu *vcpu, const struct vm_exit *e)
 		vcpu_inject_gp(vcpu, 0);
 		return;
 	}
-	vcpu->xcr0 = xgetbv(0);
+	vcpu->xcr0 = value;
+	vcpu->xused |= value;
 	skip(vcpu, e);
 }
 
 /* In protected mode, at CPL 0. */
 static inline bool kernel_mode(struct vcpu *vcpu)
 {
-	if (likely(vcpu->v.caller != CALLER_UNKNOWN))
-		return vcpu->v.caller == CALLER_KERNEL;
-	return virt->get(&vcpu->v, VREG_CPL) == 0 && virt->get(&vcpu->v, VREG_CR0) & CR0_PE;
+	if (likely(vcpu->v.caller == CALLER_KERNEL))
+		return true;
+	return vcpu->v.caller == CALLER_UNKNOWN && virt->get(&vcpu->v, VREG_CPL) == 0 &&
+	       virt->get(&vcpu->v, VREG_CR0) & CR0_PE;
 }
 
 /* True: a hypercall for kvm/. The interface has no prefix before VMCALL or VMMCALL. */
@@ -452,10 +454,8 @@ static inline void enter(struct vcpu *vcpu, struct cpu *cpu, struct vm_exit *e)
 		event_after_exit(vcpu, e);
 }
 
-static inline void prepare(struct vcpu *vcpu, struct cpu *cpu)
+static noinline void take_attention(struct vcpu *vcpu, struct cpu *cpu)
 {
-	if (likely(!(__atomic_load_n(&cpu->attention, __ATOMIC_SEQ_CST) | vcpu->request)))
-		return;
 	if (__atomic_load_n(&cpu->root_flags, __ATOMIC_RELAXED) && virt->nmi_taken)
 		mgmt_root_flags(vcpu);
 	if (__atomic_load_n(&cpu->request, __ATOMIC_SEQ_CST) || cpu->waiting_for_sipi)
@@ -465,6 +465,12 @@ static inline void prepare(struct vcpu *vcpu, struct cpu *cpu)
 	if (__atomic_exchange_n(&vcpu->request, 0, __ATOMIC_SEQ_CST) & REQUEST_TRIPLE_FAULT)
 		give_up(vcpu, "triple fault");
 	event_prepare(vcpu);
+}
+
+static inline void prepare(struct vcpu *vcpu, struct cpu *cpu)
+{
+	if (unlikely(READ_ONCE(cpu->attention) | vcpu->request))
+		take_attention(vcpu, cpu);
 }
 
 void mgmt_run(struct vcpu *vcpu)

@@ -591,6 +591,12 @@ static int wait_for_work(struct vcpu *vcpu)
 	return vcpu->mp_state == MP_RUNNABLE ? RUN_CONTINUE : go_to_sleep(vcpu);
 }
 
+/* The caller's timer comes too late. The backend's, where it has one, stands for that. */
+static inline bool needs_timer(const struct vcpu *vcpu, u64 armed)
+{
+	return vcpu->v.deadline < armed && !(vcpu->v.features & VIRT_PREEMPT_TIMER);
+}
+
 /* One round of what must be looked at before an entry. */
 static int before_entry(struct vcpu *vcpu, u64 armed)
 {
@@ -611,13 +617,13 @@ static int before_entry(struct vcpu *vcpu, u64 armed)
 	}
 	if (vm_wants_wake(vcpu->vm))
 		return RUN_INTERRUPTED;
-	return vcpu->v.deadline < armed ? RUN_ARM : RUN_CONTINUE;
+	return needs_timer(vcpu, armed) ? RUN_ARM : RUN_CONTINUE;
 }
 
 static bool may_enter(const struct vcpu *vcpu)
 {
 	/* Who changes mp_state sets a request with it. */
-	return !__atomic_load_n(&vcpu->request, __ATOMIC_SEQ_CST) && !vm_wants_wake(vcpu->vm);
+	return !READ_ONCE(vcpu->request) && !vm_wants_wake(vcpu->vm);
 }
 
 /* True: in_guest is set, and from here on a kick sends an interrupt. */
@@ -626,7 +632,8 @@ static inline bool announce_entry(struct vcpu *vcpu)
 	/* First the count, which only this CPU changes, then a full barrier: see vm_flush_wait().
 	 */
 	vcpu->entries++;
-	__atomic_store_n(&vcpu->in_guest, 1, __ATOMIC_SEQ_CST);
+	WRITE_ONCE(vcpu->in_guest, 1);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return may_enter(vcpu);
 }
 
@@ -664,7 +671,7 @@ static noinline int enter_and_settle(struct vcpu *vcpu, struct cpu *cpu, u64 arm
 		outcome = prepare_entry(vcpu, armed);
 	while (likely(outcome == RUN_CONTINUE)) {
 		virt_run(&vcpu->v, &e);
-		__atomic_store_n(&vcpu->in_guest, 0, __ATOMIC_RELEASE);
+		WRITE_ONCE(vcpu->in_guest, 0);
 		exited = rdtsc();
 		stats_exit(vcpu, cpu, &e, exited);
 		if (unlikely(vcpu->v.written_count))
@@ -717,8 +724,14 @@ static inline void start_run(struct vcpu *vcpu, struct cpu *cpu)
 	vcpu->ran = true;
 	if (unlikely(vcpu->window_requested))
 		vcpu_set_request(vcpu, REQUEST_EVENT);
-	if (vcpu->v.deadline != NO_DEADLINE && vcpu->v.deadline <= rdtsc())
+}
+
+/* True: the caller's timer must be armed for it first. */
+static inline bool look_at_deadline(struct vcpu *vcpu, u64 armed)
+{
+	if (vcpu->v.deadline <= rdtsc())
 		vcpu_set_request(vcpu, REQUEST_TIMER);
+	return needs_timer(vcpu, armed);
 }
 
 /* Until it can be entered, or something else is to be done. */
@@ -754,13 +767,25 @@ static noinline bool go_on_emulating(struct vcpu *vcpu)
 	return more;
 }
 
+static inline bool complete_io(struct vcpu *vcpu)
+{
+	const struct io_access *io = &vcpu->io;
+
+	/* An output, and RIP stands where it stood: the usual case. */
+	if (unlikely(io->in | io->string | vcpu->exit.io.linear_known ||
+		     vcpu->v.rip != vcpu->exit.io.rip))
+		return io_complete(vcpu);
+	run_skip(vcpu, io->insn_len);
+	return true;
+}
+
 static inline bool complete_exit(struct vcpu *vcpu)
 {
 	if (unlikely(vcpu->emulation.active))
 		return go_on_emulating(vcpu);
 	if (unlikely(vcpu->exit.reason != USER_IO))
 		complete_msr(vcpu);
-	else if (io_complete(vcpu))
+	else if (complete_io(vcpu))
 		vcpu->exit_pending = false;
 	return false;
 }
@@ -774,6 +799,7 @@ enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 {
 	struct vm *vm = vcpu->vm;
 	int outcome = RUN_CONTINUE;
+	bool arm = false;
 
 	if (unlikely(pool_free_pages(&vm->pool) < vm->low_water))
 		return RUN_MEMORY;
@@ -784,11 +810,11 @@ enum run_outcome vcpu_run(struct vcpu *vcpu, struct cpu *cpu, u64 armed)
 		if (unlikely(vcpu->exit_pending))
 			return RUN_FAULT;
 	}
-	if (vcpu->v.features & VIRT_PREEMPT_TIMER)
-		armed = 0; /* no deadline is earlier: the backend's timer stands for the caller's */
 	start_run(vcpu, cpu);
 	/* Who sets step_hit sets a request, too. The last look at all of them is at the entry. */
-	if (unlikely(vcpu->request || vcpu->mp_state != MP_RUNNABLE || vcpu->v.deadline < armed))
+	if (vcpu->v.deadline != NO_DEADLINE)
+		arm = look_at_deadline(vcpu, armed);
+	if (unlikely(arm || vcpu->request || vcpu->mp_state != MP_RUNNABLE))
 		outcome = make_ready(vcpu, armed);
 	if (outcome == RUN_CONTINUE)
 		outcome = run_loaded(vcpu, cpu, armed);

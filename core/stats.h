@@ -49,8 +49,6 @@ static inline void stats_exit(const struct vcpu *vcpu, const struct cpu *cpu,
 	struct exit_ring *ring = cpu->ring;
 	struct exit_record *record;
 
-	if (unlikely(!ring))
-		return;
 	record = &ring->entry[ring->next++ % EXIT_RING_ENTRIES];
 	record->tsc = now;
 	record->rip = vcpu->v.rip;

@@ -165,6 +165,7 @@ struct vcpu {
 	hpa_t xsave_hpa;
 	u32 xsave_pages;
 	u64 xcr0;
+	u64 xused; /* components that may be other than initial; it only grows */
 
 	struct cpuid_entry *cpuid; /* sorted by function, index */
 	u32 cpuid_count;
@@ -196,6 +197,7 @@ struct vcpu {
 
 	gpa_t kvm_run; /* the shared pages, in the management guest */
 	hpa_t kvm_run_hpa;
+	u8 *io_data;		  /* the second one, where port data go; NULL without any */
 	struct exit_stats *stats; /* core/stats.h */
 	u64 ring_id;		  /* vm->handle in bits 63..32, id in 31..16 */
 };
@@ -248,8 +250,7 @@ static inline bool vcpu_take(struct vcpu *vcpu)
 
 static inline void vcpu_release(struct vcpu *vcpu)
 {
-	if (virt->release)
-		virt->release(&vcpu->v);
+	virt_release(&vcpu->v);
 	__atomic_store_n(&vcpu->running, 0, __ATOMIC_RELEASE);
 }
 
@@ -286,21 +287,10 @@ bool vcpu_complete_exit(struct vcpu *vcpu);
 bool vcpu_accept_init(struct vcpu *vcpu);
 /* KVM's ready_for_interrupt_injection: KVM_INTERRUPT would be delivered at the next entry. */
 bool vcpu_interrupt_ready(struct vcpu *vcpu);
-/* The second page behind kvm_run, where port data goes; NULL without one. */
-static inline u8 *vcpu_io_data(const struct vcpu *vcpu)
-{
-	if (vcpu->kvm_run_hpa.v == HPA_NONE.v)
-		return NULL;
-	return (u8 *)phys_ptr(vcpu->kvm_run_hpa) + PAGE_SIZE;
-}
-/* RFLAGS and CR8 as the processor has them, without asking the backend where it has told. */
+/* RFLAGS as the processor has them, without asking the backend where it has told. */
 static inline u64 vcpu_flags(struct vcpu *vcpu)
 {
 	return likely(vcpu->v.rflags) ? vcpu->v.rflags : virt->get(&vcpu->v, VREG_RFLAGS);
-}
-static inline u64 vcpu_cr8(struct vcpu *vcpu)
-{
-	return likely(vcpu->v.rflags) ? vcpu->v.cr8 : virt->get(&vcpu->v, VREG_CR8);
 }
 
 static inline u64 tsc_scaled(u64 host_tsc, u64 ratio)

@@ -91,7 +91,7 @@ void xstate_init(void)
 		host.barrier |= (cpuid(0x80000008, 0).ebx & BIT(12)) != 0;
 	}
 	find_perf_control(max);
-	host.read_xcr0 = !virt->xsetbv_exits;
+	host.read_xcr0 = host.xsave && !virt->xsetbv_exits;
 	host.ready = true;
 }
 
@@ -160,6 +160,9 @@ void xstate_reset(struct vcpu *vcpu)
 	store32(vcpu->xsave, FCW_OFFSET, FCW_INIT);
 	store32(vcpu->xsave, MXCSR_OFFSET, MXCSR_INIT);
 	vcpu->xcr0 = XCR0_X87;
+	vcpu->xused = XCR0_X87 | XCR0_SSE | (host.mask & XCR0_PKRU);
+	if (host.read_xcr0)
+		vcpu->xused |= host.mask;
 }
 
 void xstate_switch_msrs(void)
@@ -167,12 +170,22 @@ void xstate_switch_msrs(void)
 	__atomic_store_n(&host.switch_msrs, true, __ATOMIC_SEQ_CST);
 }
 
+/* What the firmware has written, though it may have taken it out of XCR0 again. */
+static void find_used(struct vcpu *management)
+{
+	management->xcr0 = xgetbv(0);
+	xsetbv(0, host.mask);
+	xsave(management->xsave, host.mask);
+	xsetbv(0, management->xcr0);
+	management->xused |= management->xcr0 | *(u64 *)((char *)management->xsave + HEADER);
+}
+
 void xstate_launch(struct vcpu *management)
 {
 	struct vcpu_msrs *mine = &management->msr;
 
 	if (host.xsave)
-		management->xcr0 = xgetbv(0);
+		find_used(management);
 	if (host.perf_global)
 		mine->perf_global = rdmsr(host.perf_global_msr);
 	if (host.xss)
@@ -183,16 +196,10 @@ void xstate_launch(struct vcpu *management)
 		xstate_switch_msrs();
 }
 
-/* QEMU 7.2 lets XSETBV through on SVM. */
-static inline void switch_area(struct vcpu *from, struct vcpu *to)
+static inline void switch_xsave(struct vcpu *from, struct vcpu *to)
 {
 	u32 mask = host.mask; /* CARRIED has no higher bit */
 
-	if (unlikely(!host.xsave)) {
-		fxsave(from->xsave);
-		fxrstor(to->xsave);
-		return;
-	}
 	if (host.read_xcr0)
 		from->xcr0 = xgetbv(0);
 	if (from->xcr0 != mask)
@@ -200,6 +207,24 @@ static inline void switch_area(struct vcpu *from, struct vcpu *to)
 	xsave(from->xsave, mask);
 	xrstor(to->xsave, mask);
 	if (to->xcr0 != mask)
+		xsetbv(0, to->xcr0);
+}
+
+/*
+ * What neither has ever been able to write is in its initial state, in the registers as in both
+ * areas. XCR0 keeps no guest from SSE and PKRU: CR4.OSFXSR and CR4.PKE do. So this is for
+ * processors without protection keys.
+ */
+static inline void switch_area(struct vcpu *from, struct vcpu *to)
+{
+	if (unlikely((from->xused | to->xused) != (XCR0_X87 | XCR0_SSE))) {
+		switch_xsave(from, to);
+		return;
+	}
+	fxsave(from->xsave);
+	*(u64 *)((char *)from->xsave + HEADER) = XCR0_X87 | XCR0_SSE;
+	fxrstor(to->xsave);
+	if (unlikely(from->xcr0 != to->xcr0) && host.xsave)
 		xsetbv(0, to->xcr0);
 }
 
@@ -288,6 +313,7 @@ int xcr0_set(struct vcpu *vcpu, u64 xcr0)
 	if (!xcr0_valid(vcpu, xcr0))
 		return -EINVAL;
 	vcpu->xcr0 = xcr0;
+	vcpu->xused |= xcr0;
 	if (vcpu->v.loaded && host.xsave)
 		xsetbv(0, xcr0);
 	return 0;
@@ -342,6 +368,7 @@ int xstate_set(struct vcpu *vcpu, const void *in, u32 size)
 	/* `in` may be shared memory: what was checked is what counts. */
 	fill_absent_legacy(vcpu->xsave, header[0]);
 	header[0] |= XCR0_X87 | XCR0_SSE;
+	vcpu->xused |= header[0];
 	memcpy((char *)vcpu->xsave + HEADER, header, sizeof(header));
 	store32(vcpu->xsave, MXCSR_OFFSET, mxcsr);
 	return 0;

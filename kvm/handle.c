@@ -20,6 +20,17 @@ static u64 slot_handle(const struct vm_slot *slot)
 	return (u64)slot->generation << GENERATION_SHIFT | (u64)(slot - slots) << SLOT_SHIFT;
 }
 
+static const struct vm_slot *slot_at(u32 offset)
+{
+	return (const struct vm_slot *)((const char *)slots + offset);
+}
+
+/* What a CPU announces: not 0. */
+static u32 offset_of(const struct vm_slot *slot)
+{
+	return (const char *)slot - (const char *)slots;
+}
+
 int handle_enter(struct cpu *cpu, u64 handle, struct vm_slot **slot, struct vm **vm,
 		 struct vcpu **vcpu)
 {
@@ -32,7 +43,7 @@ int handle_enter(struct cpu *cpu, u64 handle, struct vm_slot **slot, struct vm *
 		return -EBADF;
 	s = &slots[number];
 	/* Announce first, look afterwards: handle_in_use() does the reverse. */
-	__atomic_store_n(&cpu->object.slot, number, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&cpu->object.slot, offset_of(s), __ATOMIC_SEQ_CST);
 	state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
 	if (state == HANDLE_FREE || handle >> GENERATION_SHIFT != s->generation)
 		goto none;
@@ -54,12 +65,6 @@ none:
 	return -EBADF;
 }
 
-static bool is_live(const struct vm_slot *s, u64 handle)
-{
-	return __atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == HANDLE_LIVE &&
-	       handle >> GENERATION_SHIFT == s->generation;
-}
-
 /* Remembers the handle's vCPU. False: it is no vCPU's. */
 static noinline bool look_up(struct cpu *cpu, struct cpu_object *mine, u64 handle)
 {
@@ -73,7 +78,10 @@ static noinline bool look_up(struct cpu *cpu, struct cpu_object *mine, u64 handl
 		return false;
 	mine->handle = handle;
 	mine->vcpu = vcpu;
-	mine->number = handle >> SLOT_SHIFT & SLOT_MASK;
+	mine->offset = offset_of(slot);
+	mine->live =
+		(struct vm_slot){.generation = handle >> GENERATION_SHIFT, .state = HANDLE_LIVE}
+			.word;
 	return true;
 }
 
@@ -85,10 +93,10 @@ struct vcpu *handle_enter_vcpu(struct cpu *cpu, u64 handle)
 		return NULL;
 	/*
 	 * A handle never comes back: while it is a live VM's, its vCPU is the one found before. The
-	 * zeros of the beginning are slot 0, which never lives.
+	 * zeros of the beginning are slot 0, which is never used, and no vCPU.
 	 */
-	__atomic_store_n(&mine->slot, mine->number, __ATOMIC_SEQ_CST);
-	if (likely(is_live(&slots[mine->number], handle)))
+	__atomic_store_n(&mine->slot, mine->offset, __ATOMIC_SEQ_CST);
+	if (likely(__atomic_load_n(&slot_at(mine->offset)->word, __ATOMIC_ACQUIRE) == mine->live))
 		return mine->vcpu;
 	handle_leave(cpu);
 	return NULL;
@@ -133,12 +141,10 @@ bool handle_current(const struct vm_slot *slot, u64 handle)
 
 bool handle_in_use(const struct vm_slot *slot, const struct cpu *cpu)
 {
-	u32 number = slot - slots;
-
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (u32 i = 0; i < cpu_count; i++)
 		if (i != cpu->index && cpus[i] &&
-		    __atomic_load_n(&cpus[i]->object.slot, __ATOMIC_ACQUIRE) == number)
+		    __atomic_load_n(&cpus[i]->object.slot, __ATOMIC_ACQUIRE) == offset_of(slot))
 			return true;
 	return false;
 }

@@ -41,8 +41,13 @@ static inline struct kvm_vm *kvm_vm(struct vm *vm)
 
 struct vm_slot {
 	struct spinlock lock;
-	u8 state;	/* enum handle_state */
-	u32 generation; /* bits 55..24 of its handles */
+	union {
+		u64 word; /* both */
+		struct {
+			u32 generation; /* bits 55..24 of its handles */
+			u8 state;	/* enum handle_state */
+		};
+	};
 	struct vm *vm;
 };
 

@@ -19,9 +19,6 @@
 
 #define ENTER 1000 /* beside enum keel_outcome: nothing has ended this run yet */
 
-#define READ_ONCE(x)	     (*(const volatile typeof(x) *)&(x))
-#define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
-
 _Static_assert(offsetof(struct kvm_run, mmio) == 32, "the exits' union");
 _Static_assert(offsetof(struct kvm_run, request_interrupt_window) == 0 &&
 		       offsetof(struct kvm_run, immediate_exit) == 1,
@@ -65,7 +62,7 @@ static inline void show_state(struct vcpu *vcpu, struct kvm_run *run)
 		run->cr8 = vm->irqchip->get_cr8(vcpu);
 		run->apic_base = lapic_base(vcpu);
 	} else {
-		run->cr8 = vcpu_cr8(vcpu);
+		run->cr8 = vcpu->v.cr8;
 		run->apic_base = vcpu->msr.apic_base;
 	}
 }
@@ -170,7 +167,7 @@ static int take_cr8(struct vcpu *vcpu, const struct kvm_run *run)
 
 	if (cr8 > 15)
 		return -EINVAL;
-	if (cr8 != vcpu_cr8(vcpu))
+	if (cr8 != vcpu->v.cr8)
 		virt->set(&vcpu->v, VREG_CR8, cr8);
 	return 0;
 }
@@ -358,7 +355,7 @@ static inline s64 run_once(struct vcpu *vcpu, struct cpu *cpu, struct kvm_run *r
 		      READ_ONCE(run->kvm_dirty_regs) | flags;
 
 	if (unlikely(special || vcpu->mp_state == MP_UNINITIALIZED ||
-		     (!vcpu->lapic && READ_ONCE(run->cr8) != vcpu_cr8(vcpu)))) {
+		     (!vcpu->lapic && READ_ONCE(run->cr8) != vcpu->v.cr8))) {
 		s64 result = before_special(vcpu, cpu, run, flags);
 
 		if (result != ENTER)
@@ -383,7 +380,7 @@ void run_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 		gpr[GPR_RCX] = 0;
 		goto out;
 	}
-	run = phys_ptr(vcpu->kvm_run_hpa);
+	run = (struct kvm_run *)(vcpu->io_data - PAGE_SIZE);
 	result = run_once(vcpu, cpu, run, timer, flags);
 	gpr[GPR_RCX] = 0;
 	/* The other outcomes go back to the VMM only by way of a further KEEL_RUN. */
@@ -391,7 +388,7 @@ void run_vcpu(struct cpu *cpu, struct vcpu *vcpu)
 	if (shown)
 		show_state(vcpu, run);
 	else if (!vcpu->lapic)
-		run->cr8 = vcpu_cr8(vcpu); /* where the further KEEL_RUN takes it from */
+		run->cr8 = vcpu->v.cr8; /* where the further KEEL_RUN takes it from */
 	if (unlikely(vcpu->special))
 		after_special(vcpu, run, shown);
 	vcpu_release(vcpu);

@@ -191,6 +191,7 @@ static s64 create_vcpu(struct call *call)
 		goto forget;
 	vcpu->kvm_run = GPA(args->run);
 	vcpu->kvm_run_hpa = HPA(args->run);
+	vcpu->io_data = (u8 *)phys_ptr(vcpu->kvm_run_hpa) + PAGE_SIZE;
 	__atomic_store_n(&kvm_vm(vm)->vcpus_ready, vm->vcpu_count, __ATOMIC_RELEASE);
 	return handle_of_vcpu(call->slot, vcpu);
 forget:

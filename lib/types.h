@@ -33,6 +33,10 @@ typedef int64_t s64;
 #define SIZE_2M	   (1ull << 21)
 #define SIZE_1G	   (1ull << 30)
 
+/* One access, where and as it stands: of what others change, or see. */
+#define READ_ONCE(x)	     (*(const volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
+
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

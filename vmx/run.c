@@ -319,7 +319,7 @@ static inline void prepare_timer(struct virt_vcpu *v)
 static inline void enter(struct virt_vcpu *v, struct vm_exit *e, struct vmx_vcpu *x)
 {
 	if (v->rip != x->rip)
-		vmwrite(VMCS_GUEST_RIP, v->rip);
+		vmwrite_next(VMCS_GUEST_RIP, v->rip);
 	if (unlikely(v->gpr[GPR_RSP] != x->rsp))
 		vmwrite(VMCS_GUEST_RSP, v->gpr[GPR_RSP]);
 	vmx_enter(v, e, x);

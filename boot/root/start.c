@@ -77,6 +77,7 @@ static void aim_direct_calls(const struct virt_ops *backend)
 	write_cr0(cr0 & ~(u64)CR0_WP);
 	aim(virt_run, backend->run);
 	aim(virt_swap, backend->swap);
+	aim(virt_release, backend->release ? (void *)backend->release : (void *)virt_nothing);
 	write_cr0(cr0);
 	cpuid(0, 0);
 }

@@ -66,7 +66,7 @@ static u32 u32_at(u64 gpa)
 
 static u8 *data(void)
 {
-	return vcpu_io_data(vcpu);
+	return vcpu->io_data;
 }
 
 static void a_device_answers_by_size(void **state)
@@ -162,7 +162,7 @@ static void a_device_that_declines(void **state)
 
 static void without_a_page_ports_read_ones(void **state)
 {
-	vcpu->kvm_run_hpa = HPA_NONE;
+	vcpu->io_data = NULL;
 	vcpu->v.gpr[GPR_RAX] = 0;
 	run_user(io(0x3f8, 4, true));
 	assert_null(data());

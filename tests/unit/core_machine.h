@@ -196,7 +196,7 @@ static inline void machine_init(void)
 	assert_int_equal(guest_mem_map(&machine_vm->mem, GPA(0), HPA(GUEST_AT), GUEST_SIZE, true),
 			 0);
 	assert_int_equal(vcpu_create(machine_vm, 0, &vcpu), 0);
-	vcpu->kvm_run_hpa = HPA(RUN_AT);
+	vcpu->io_data = (u8 *)phys_ptr(HPA(RUN_AT)) + PAGE_SIZE;
 	mode_flat();
 }
 

@@ -196,6 +196,7 @@ static void without_xsave_fxsave(void **state)
 	xstate_forget();
 	xstate_init();
 	fake_xcr0 = 0x55;
+	vcpu->xused = cpus[0]->management->xused = 3; /* as created there */
 	push(EXIT_INTR, 0);
 	run();
 	assert_int_equal(fx_moves, 2);
@@ -239,7 +240,8 @@ u64 xgetbv(u32 index)
 	return fake_xcr0;
 }
 
-static void an_xcr0_that_is_known_is_not_read(void **state)
+/* A processor whose XSETBV exits. */
+static void exits_xsetbv(void)
 {
 	static struct virt_ops exits;
 
@@ -248,6 +250,13 @@ static void an_xcr0_that_is_known_is_not_read(void **state)
 	virt = &exits;
 	xstate_forget();
 	xstate_init();
+	xstate_reset(vcpu);
+	xstate_reset(cpus[0]->management);
+}
+
+static void an_xcr0_that_is_known_is_not_read(void **state)
+{
+	exits_xsetbv();
 	fake_xcr0 = 3;
 	xstate_launch(cpus[0]->management);
 	xcr0_reads = 0;
@@ -256,6 +265,80 @@ static void an_xcr0_that_is_known_is_not_read(void **state)
 	assert_int_equal(xcr0_reads, 0);
 	assert_int_equal(moved_with_xcr0, 0x207);
 	assert_int_equal(fake_xcr0, 3);
+}
+
+static struct cpuid_regs without_keys(u32 leaf, u32 subleaf)
+{
+	struct cpuid_regs r = machine_cpuid(leaf, subleaf);
+
+	if (leaf == 0xd && !subleaf)
+		r.eax = 7;
+	return r;
+}
+
+static void sees_its_own(struct virt_vcpu *v, struct vm_exit *e)
+{
+	assert_int_equal(live_pattern, 0);
+	live_pattern = 0x22;
+	e->reason = EXIT_INTR;
+}
+
+/* Only x87 and SSE are moved while neither world has ever had more. */
+static void what_nobody_has_used_is_not_moved(void **state)
+{
+	u64 header;
+
+	fake_cpuid = without_keys;
+	exits_xsetbv();
+	assert_int_equal(vcpu->xused, 3);
+	machine_cpuid_all();
+	fake_xcr0 = 1;
+	cpus[0]->management->xcr0 = vcpu->xcr0 = 1;
+	fake_run = sees_its_own;
+	fx_moves = 0;
+	moved_mask = 0;
+	run();
+	assert_int_equal(fx_moves, 2);
+	assert_int_equal(moved_mask, 0);
+	assert_int_equal(live_pattern, 0x11);
+	assert_int_equal(fake_xcr0, 1);
+	memcpy(&header, (u8 *)vcpu->xsave + 512, sizeof(header));
+	assert_int_equal(header, 3); /* for an XRSTOR */
+	/* From the first time on that one has. */
+	assert_int_equal(xcr0_set(vcpu, 7), 0);
+	assert_int_equal(xcr0_set(vcpu, 1), 0);
+	fake_run = NULL;
+	push(EXIT_INTR, 0);
+	run();
+	assert_int_equal(fx_moves, 2);
+	assert_int_equal(moved_mask, 7);
+	assert_int_equal(moved_with_xcr0, 7);
+	assert_int_equal(fake_xcr0, 1);
+	assert_int_equal(live_pattern, 0x11);
+}
+
+/* CR4.PKE alone lets a guest write PKRU. */
+static void protection_keys_are_always_moved(void **state)
+{
+	exits_xsetbv();
+	fake_xcr0 = cpus[0]->management->xcr0 = 1;
+	push(EXIT_INTR, 0);
+	run();
+	assert_int_equal(moved_mask, 0x207);
+	assert_int_equal(moved_with_xcr0, 0x207);
+}
+
+static void restored_components_are_used(void **state)
+{
+	static u8 image[4096];
+
+	fake_cpuid = without_keys;
+	exits_xsetbv();
+	image[512] = 7;
+	image[24] = 0x80;
+	image[25] = 0x1f;
+	assert_int_equal(xstate_set(vcpu, image, sizeof(image)), 0);
+	assert_int_equal(vcpu->xused, 7);
 }
 
 static void xcr0_rules(void **state)
@@ -381,6 +464,9 @@ int main(void)
 		cmocka_unit_test_setup(without_xsave_fxsave, setup),
 		cmocka_unit_test_setup(an_xcr0_set_without_an_exit_is_kept, setup),
 		cmocka_unit_test_setup(an_xcr0_that_is_known_is_not_read, setup),
+		cmocka_unit_test_setup(what_nobody_has_used_is_not_moved, setup),
+		cmocka_unit_test_setup(protection_keys_are_always_moved, setup),
+		cmocka_unit_test_setup(restored_components_are_used, setup),
 		cmocka_unit_test_setup(xcr0_rules, setup),
 		cmocka_unit_test_setup(xsetbv_exits, setup),
 		cmocka_unit_test_setup(sizes, setup),

@@ -148,6 +148,11 @@ void vmwrite(u32 field, u64 value)
 	fake_current(field)->fields[field / 2] = value;
 }
 
+void vmwrite_next(u32 field, u64 value)
+{
+	vmwrite(field, value);
+}
+
 void vmclear(const hpa_t *hpa)
 {
 	struct fake_vmcs *f = fake_vmcs_at(*hpa);

@@ -691,8 +691,12 @@ static noinline int run_on(struct vcpu *v, struct keel_thread *me, s64 value, u6
 		if (r.reply & KEEL_REPLY_WAKE)
 			take_wakes();
 		result = r.value == KEEL_USER ? 0 : outcome(v, me, &r);
-		if (result != 1)
-			return result;
+		if (!result)
+			return 0;
+		if (result < 0) {
+			errno = -result;
+			return -1;
+		}
 		cli();
 		if (me->cpu->event)
 			take_events(me->cpu);
@@ -708,14 +712,18 @@ int kvm_run(void *vcpu)
 {
 	struct vcpu *v = vcpu;
 	struct keel_thread *me = thread_self();
-	struct hypercall_result r = {.value = KEEL_INTERRUPTED};
+	struct hypercall_result r;
 
+	_Static_assert(KEEL_USER == 0, "the usual outcome is all zeros");
 	v->thread = me; /* whom a wake-up is for */
 	cli();
-	if (likely(!(me->cpu->event | vector_checking)))
-		r = enter(v, me);
+	if (unlikely(me->cpu->event | vector_checking)) {
+		sti();
+		return run_on(v, me, KEEL_INTERRUPTED, 0, 0, 0);
+	}
+	r = enter(v, me);
 	sti();
-	if (likely(r.value == KEEL_USER && !r.reply))
+	if (likely(!(r.value | r.reply)))
 		return 0;
 	return run_on(v, me, r.value, r.second, r.third, r.reply);
 }
@@ -755,8 +763,8 @@ static int vcpu_ioctl(struct vcpu *vcpu, u64 request, u64 arg)
 {
 	if (vcpu->vm->dead)
 		return -EIO;
-	if (request == KVM_RUN)
-		return arg ? -EINVAL : kvm_run(vcpu);
+	if (request == KVM_RUN) /* with an argument: ioctl() runs it without one */
+		return -EINVAL;
 	if (is_device_attr(request))
 		return device_attr(vcpu->vm, vcpu->handle, request, (const void *)arg);
 	return pass_on(vcpu->vm, vcpu->handle, request, arg);

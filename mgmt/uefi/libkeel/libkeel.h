@@ -203,7 +203,7 @@ int object_new(enum object_kind kind, void *data);
 struct object *object_get(int fd);
 int kvm_open(void);
 int kvm_ioctl(struct object *o, unsigned long request, u64 arg);
-/* KVM_RUN on an OBJECT_VCPU's data: 0 or -errno. */
+/* KVM_RUN on an OBJECT_VCPU's data: 0, or -1 and errno. */
 int kvm_run(void *vcpu);
 void kvm_close(struct object *o);
 /* The pages of a vCPU's kvm_run; NULL: not a vCPU. */

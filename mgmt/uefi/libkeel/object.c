@@ -164,11 +164,10 @@ static noinline int general_ioctl(int fd, unsigned long request, u64 arg)
 int ioctl_word(int fd, unsigned long request, u64 arg) __asm__("ioctl");
 int ioctl_word(int fd, unsigned long request, u64 arg)
 {
-	int result;
+	u32 index = fd;
 
-	if (unlikely((u32)fd >= FD_COUNT || objects[fd].kind != OBJECT_VCPU ||
+	if (unlikely(index >= FD_COUNT || objects[index].kind != OBJECT_VCPU ||
 		     (u32)request != KVM_RUN || arg))
 		return general_ioctl(fd, request, arg);
-	result = kvm_run(objects[fd].data);
-	return likely(result == 0) ? 0 : fail(-result);
+	return kvm_run(objects[index].data);
 }

@@ -46,6 +46,12 @@ void virt_swap(struct virt_vcpu *from, struct virt_vcpu *to, struct cpu *cpu)
 	virt->swap(from, to, cpu);
 }
 
+void virt_release(struct virt_vcpu *v)
+{
+	if (virt->release)
+		virt->release(v);
+}
+
 void (*fake_run)(struct virt_vcpu *v, struct vm_exit *e);
 bool fake_check_injection;
 
@@ -442,6 +448,7 @@ static void fake_run_once(struct virt_vcpu *v, struct vm_exit *e)
 	v->written = f->log;
 	v->written_count = f->log_count;
 	f->log_count = 0;
+	v->cr8 = f->reg[VREG_CR8];
 }
 
 static u64 fake_get(struct virt_vcpu *v, enum virt_reg reg)
@@ -457,6 +464,8 @@ static void fake_set(struct virt_vcpu *v, enum virt_reg reg, u64 value)
 	assert_in_range(reg, 0, VREG_COUNT - 1);
 	assert_int_not_equal(reg, VREG_CPL);
 	use(v)->reg[reg] = value;
+	if (reg == VREG_CR8)
+		v->cr8 = value;
 }
 
 static void fake_get_segment(struct virt_vcpu *v, enum seg seg, struct segment *s)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Fake RAM, and the processors' own data. */
+#include "core/stats.h"
 #include "tests/unit/fake/fake.h"
 
 #include <string.h>
@@ -9,6 +10,7 @@ char *fake_ram;
 u64 fake_ram_size = FAKE_RAM_SIZE;
 
 static struct cpu fake_cpus[FAKE_CPUS];
+static struct exit_ring fake_rings[FAKE_CPUS];
 static __thread struct cpu *fake_cpu_here;
 
 __attribute__((weak)) u32 cpu_count;
@@ -37,6 +39,7 @@ void fake_cpu_reset(u32 count)
 		fake_cpus[i].index = i;
 		fake_cpus[i].apic_id = i;
 		fake_cpus[i].online = true;
+		fake_cpus[i].ring = &fake_rings[i];
 		cpus[i] = &fake_cpus[i];
 	}
 	cpu_count = count;
