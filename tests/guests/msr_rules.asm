@@ -495,6 +495,12 @@ rules:
 	absent 0xc0000103, 0, TSC_AUX
 	row 0x4b564d00, KEEPS, 0 ; kvmclock: off
 	row 0x4b564d01, KEEPS, 0
+	row 0x4b564d02, KEEPS, 0 ; asynchronous page faults
+	row 0x4b564d02, NO_WRITE, -1
+	row 0x4b564d03, KEEPS, 0 ; steal time
+	row 0x4b564d03, NO_WRITE, -1
+	row 0x4b564d04, KEEPS, 0 ; paravirtual end of interrupt
+	row 0x4b564d04, NO_WRITE, -1
 	section_end "time"
 
 	row 0x48, KEEPS, 1, SPEC_CTRL
