@@ -38,17 +38,20 @@ void keel_sync(void)
 	on_each_cpu(sync_cpu, NULL, 1);
 }
 
-static struct page *allocate(u64 pages, unsigned int *order)
+int keel_allocate(u64 pages, struct keel_range *range)
 {
 	unsigned int least = get_order(pages << PAGE_SHIFT);
-	struct page *page;
 
-	for (*order = max(least, BLOCK_ORDER + 0u);; --*order) {
-		gfp_t more = *order == least ? 0 : __GFP_NORETRY;
+	for (range->order = max(least, BLOCK_ORDER + 0u);; range->order--) {
+		gfp_t more = range->order == least ? 0 : __GFP_NORETRY;
 
-		page = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_NOWARN | more, *order);
-		if (page || *order == least)
-			return page;
+		range->page = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_NOWARN | more, range->order);
+		if (range->page) {
+			atomic_long_add(1l << range->order, &keel_objects.pages);
+			return 0;
+		}
+		if (range->order == least)
+			return -ENOMEM;
 	}
 }
 
@@ -81,23 +84,20 @@ static bool donated(u64 epoch)
 	return false;
 }
 
-int keel_donate(u64 pages, struct keel_range *range)
+int keel_donate(const struct keel_range *range)
 {
-	struct keel_result r;
+	s64 epoch = -ENOMEM;
 
 	lockdep_assert_held(&keel_donation);
-	if (no_more)
-		return -ENOMEM;
-	range->page = allocate(pages, &range->order);
-	if (!range->page)
-		return -ENOMEM;
-	atomic_long_add(1l << range->order, &keel_objects.pages);
-	r = hypercall_system(KEEL_DONATE, page_to_phys(range->page), 0, 1ull << range->order);
-	if (r.value < 0) {
+	if (!no_more)
+		epoch = hypercall_system(KEEL_DONATE, page_to_phys(range->page), 0,
+					 1ull << range->order)
+				.value;
+	if (epoch < 0) {
 		free_range(range);
 		return -ENOMEM;
 	}
-	if (donated(r.value))
+	if (donated(epoch))
 		return 0;
 	pr_err_ratelimited("keel: a CPU does not flush: no virtual machine gets memory\n");
 	keel_reclaim(range);
@@ -118,8 +118,11 @@ int vm_grow(struct keel_vm *vm, u64 pages)
 	mutex_lock(&vm->pool_lock);
 	if (vm->range_count == KEEL_RANGES)
 		goto out;
+	error = keel_allocate(clamp(pages, (u64)LEAST_PAGES, MOST_PAGES), &range);
+	if (error)
+		goto out;
 	mutex_lock(&keel_donation);
-	error = keel_donate(clamp(pages, (u64)LEAST_PAGES, MOST_PAGES), &range);
+	error = keel_donate(&range);
 	if (!error) {
 		error = hypercall(vm->handle, KEEL_ADD_POOL, page_to_phys(range.page), 0,
 				  1ull << range.order)

@@ -127,8 +127,11 @@ long keel_check_extension(unsigned long capability);
 void keel_sync(void);
 /* Held from keel_donate() until a VM has taken the pages. */
 extern struct mutex keel_donation;
-/* At least `pages`, contiguous. -ENOMEM. */
-int keel_donate(u64 pages, struct keel_range *range);
+/* At least `pages`, contiguous, charged to the caller's memory cgroup: so it may take its time, and
+ * holds no lock that another VM needs. -ENOMEM. */
+int keel_allocate(u64 pages, struct keel_range *range);
+/* -ENOMEM: they are free again. */
+int keel_donate(const struct keel_range *range);
 /* Donated pages that no VM took. */
 void keel_reclaim(const struct keel_range *range);
 /* The VM has taken these. Holds keel_donation. */

@@ -236,8 +236,11 @@ static int create_in_keel(struct keel_vm *vm, unsigned long type)
 
 	if (!args)
 		return -ENOMEM;
+	error = keel_allocate(keel_info.vm_min_pages, first);
+	if (error)
+		goto free;
 	mutex_lock(&keel_donation);
-	error = keel_donate(keel_info.vm_min_pages, first);
+	error = keel_donate(first);
 	if (error)
 		goto out;
 	*args = (struct keel_create_vm){.base = page_to_phys(first->page),
@@ -254,6 +257,7 @@ static int create_in_keel(struct keel_vm *vm, unsigned long type)
 	range_add(vm, first);
 out:
 	mutex_unlock(&keel_donation);
+free:
 	kfree(args);
 	return error;
 }
