@@ -172,7 +172,11 @@ def modules(*names):
 # Compressed memory to swap to
 SWAP = ("for m in zsmalloc lzo lzo-rle zram; do insmod /lib/modules/$m.ko; done; "
         "echo 512M >/sys/block/zram0/disksize; mkswap /dev/zram0; swapon /dev/zram0; ")
+# And one to hold a file system
+DISK = ("cat /sys/class/zram-control/hot_add; echo 64M >/sys/block/zram1/disksize; mke2fs -b 4096 /dev/zram1 "
+        ">/dev/null; mkdir -p /mnt; mount -t ext4 /dev/zram1 /mnt && ")
 SWAPPING = ("--memory", "1024", *modules("zsmalloc", "lzo", "lzo-rle", "zram"))
+CGROUP = "mkdir -p /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; "
 UNLOADED = "; rmmod keel && echo unloaded"
 QEMU_LINUX = [r"Keel guest: Linux", r"SELFTEST passed", r"^QEMU ended: 0$"]
 WITH_QEMU = ("--with-qemu", "--memory", "3072")
@@ -299,8 +303,8 @@ CASES += [
     Case("Linux's /dev/kvm from keel.ko: bare-metal guests", 120, Linux("guests; dmesg -c | tail -20"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", *OOPS]),
     Case("Linux's /dev/kvm from keel.ko: guest memory swapped, merged, replaced", 180,
-         Linux(SWAP + "memory swap", SWAPPING),
-         [r"KSM merges", r"swap: most of it is out", r"MEMORY passed"], forbid=[r"^FAIL", *OOPS]),
+         Linux(SWAP + DISK + "memory swap /mnt/guest", SWAPPING),
+         [r"KSM merges", r"swap: most of it is out", r"disk: has", r"MEMORY passed"], forbid=[r"^FAIL", *OOPS]),
     Case("Linux's /dev/kvm from keel.ko: 200 VMMs killed at every moment of a VM's life", 180,
          Linux("kills 200" + UNLOADED, ("--memory", "1024")),
          [r"^killed 200, 200 left nothing", r"KILLS passed", r"^unloaded"], forbid=OOPS),
@@ -310,9 +314,12 @@ CASES += [
     Case("Linux's /dev/kvm from keel.ko: no write is lost while memory is swapped, moved, discarded", 180,
          Linux(SWAP + "stress 20; cat /sys/module/keel/parameters/frames" + UNLOADED, SWAPPING),
          [r"STRESS passed: 0 words wrong", r"^donated 0 mapped 0$", r"^unloaded"], forbid=OOPS),
+    Case("Linux's /dev/kvm from keel.ko: twice as much guest memory as its VMM may have", 300,
+         Linux(SWAP + CGROUP + "pressure overcommit && pressure hot", SWAPPING),
+         [r"each time", r"PRESSURE passed", r"what the guest uses stays", r"PRESSURE passed"],
+         forbid=[r"^FAIL", *OOPS]),
     Case("Linux's /dev/kvm from keel.ko: a VM is in its VMM's control group", 120,
-         Linux("mkdir -p /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; limits",
-               ("--memory", "1024")),
+         Linux(CGROUP + "limits", ("--memory", "1024")),
          [r"LIMITS passed"], forbid=[r"^FAIL", *OOPS]),
     Case("run-linux: Debian's QEMU on keel.ko, q35, BIOS, virtio disk and network, Linux", 240,
          Script("scripts/run-linux"),

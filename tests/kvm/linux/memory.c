@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
+ * memory [swap [FILE]]: there is swap; a file on a disk.
  * Guest memory is the VMM's own, whatever Linux does with it: a guest fills and checks pages while they are
  * discarded, copied on write, protected, replaced, truncated, merged, swapped out, filled on demand.
  */
 #define _GNU_SOURCE
+#include "kvm/abi.h"
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -171,6 +173,43 @@ static void use(void *p, uint32_t flags)
 	slot(1, MEMORY, PAGES * PAGE, p, flags);
 }
 
+/* Exits at guest memory that was not mapped. Linux's own KVM does not tell: -1. */
+static long faults(void)
+{
+	static const char *const names[KEEL_STAT_REASONS] = KEEL_STAT_NAMES;
+	static struct keel_stats stats;
+
+	if (ioctl(vcpu, KEEL_STATS, &stats))
+		return -1;
+	for (int i = 0; names[i]; i++)
+		if (!strcmp(names[i], "nested page fault"))
+			return (long)stats.count[i];
+	errx(1, "no count of faults");
+}
+
+/* Fills it all, which takes one fault for each page of that size, where they are counted. */
+static void expect_faults(const char *what, long pages)
+{
+	long before = faults(), wrong = fill(0, PAGES, 1, 1) + (long)wrong_here(0, PAGES, 1, 1);
+
+	expect(what, wrong ?: before < 0 ? pages : faults() - before, pages);
+}
+
+/* A number of /proc/vmstat */
+static long counter(const char *name)
+{
+	FILE *f = fopen("/proc/vmstat", "r");
+	char word[64];
+	long n, found = -1;
+
+	while (f && found < 0 && fscanf(f, "%63s %ld", word, &n) == 2)
+		if (!strcmp(word, name))
+			found = n;
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static void first_touch(void)
 {
 	use(map(PAGES * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1), 0);
@@ -189,6 +228,19 @@ static void discarded(void)
 	expect("MADV_DONTNEED: zeros", check(100, 1000, 0, 0), 0);
 	expect("MADV_DONTNEED: the rest stays", check(0, 100, 5, 0) + check(1100, PAGES - 1100, 5, 0), 0);
 	expect("and is filled again", fill(100, 1000, 5, 0) + (long)wrong_here(0, PAGES, 5, 0), 0);
+}
+
+/* What the guest writes to behind MADV_FREE stays; of the rest Linux may take what it wants. */
+static void freed(void)
+{
+	fill(0, PAGES, 5, 0);
+	madvise(memory, 1000 * PAGE, MADV_FREE);
+	fill(0, 500, 9, 0);
+	for (int i = 0; i < 5; i++)
+		madvise(memory, PAGES * PAGE, MADV_PAGEOUT);
+	expect("MADV_FREE: what was written since stays", check(0, 500, 9, 0), 0);
+	expect("MADV_FREE: the other pages are as they were, or zeros", check(500, 500, 5, 0) + check(500, 500, 0, 0), 500);
+	expect("MADV_FREE: the rest stays", check(1000, PAGES - 1000, 5, 0), 0);
 }
 
 static void forked(void)
@@ -269,6 +321,54 @@ static void from_a_file(void)
 	close(fd);
 }
 
+static void copied_from_a_file(void)
+{
+	int fd = memfd_create("guest", 0);
+	uint32_t value;
+
+	for (uint32_t i = 0; i < PAGES; i++)
+		if (pwrite(fd, &i, 4, i * PAGE) != 4)
+			err(1, "memfd");
+	ftruncate(fd, PAGES * PAGE);
+	use(map(PAGES * PAGE, MAP_PRIVATE, fd), 0);
+	expect("private file: the guest sees it", check(0, PAGES, 0, 1), 0);
+	expect("private file: writes", fill(0, PAGES, 9, 0) + (long)wrong_here(0, PAGES, 9, 0), 0);
+	pread(fd, &value, 4, 77 * PAGE);
+	expect("private file: which it does not get", value, 77);
+	close(fd);
+}
+
+static long wrong_on_disk(int fd, uint32_t value)
+{
+	uint32_t found;
+	long wrong = 0;
+
+	for (uint64_t i = 0; i < PAGES; i++)
+		wrong += pread(fd, &found, 4, (off_t)(i * PAGE)) != 4 || found != value + i;
+	return wrong;
+}
+
+/* Written back, a page is clean; what the guest writes then makes it dirty again. */
+static void written_back(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT, 0600);
+
+	if (fd < 0 || ftruncate(fd, PAGES * PAGE))
+		err(1, "%s", path);
+	use(map(PAGES * PAGE, MAP_SHARED, fd), 0);
+	for (uint32_t round = 1; round <= 3; round++) {
+		fill(0, PAGES, round * 10000, 1);
+		fsync(fd);
+		fill(0, PAGES, round * 20000, 1);
+		fsync(fd);
+		madvise(memory, PAGES * PAGE, MADV_DONTNEED);
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* the disk's content counts */
+		expect("disk: has what the guest wrote last", wrong_on_disk(fd, round * 20000), 0);
+		expect("disk: and the guest gets it from there", check(0, PAGES, round * 20000, 1), 0);
+	}
+	close(fd);
+}
+
 static void read_only(void)
 {
 	use(map(PAGES * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1), KVM_MEM_READONLY);
@@ -341,18 +441,6 @@ static void without_struct_pages(void)
 	slot(2, ROM, 0, (void *)at, 0);
 }
 
-static void huge(void)
-{
-	uint8_t *p = map(PAGES * PAGE + 2 * MIB, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-
-	p = (uint8_t *)(((uintptr_t)p + 2 * MIB - 1) & ~(2 * MIB - 1));
-	madvise(p, PAGES * PAGE, MADV_HUGEPAGE);
-	use(p, 0);
-	expect("huge pages: fill", fill(0, PAGES, 1, 1) + (long)wrong_here(0, PAGES, 1, 1), 0);
-	madvise(memory + 700 * PAGE, 3 * PAGE, MADV_DONTNEED);
-	expect("one is split", check(700, 3, 0, 0) + check(0, 700, 1, 1) + check(703, 1000, 704, 1), 0);
-}
-
 static long number(const char *path)
 {
 	FILE *f = fopen(path, "r");
@@ -372,6 +460,36 @@ static void put(const char *path, const char *text)
 	if (fd < 0 || write(fd, text, strlen(text)) < 0)
 		warn("%s", path);
 	close(fd);
+}
+
+static void huge(void)
+{
+	long given, split;
+	uint8_t *p = map(PAGES * PAGE + 2 * MIB, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	p = (uint8_t *)(((uintptr_t)p + 2 * MIB - 1) & ~(2 * MIB - 1));
+	madvise(p, PAGES * PAGE, MADV_HUGEPAGE);
+	use(p, 0);
+	given = counter("thp_fault_alloc");
+	expect_faults("huge pages: one fault each", PAGES * PAGE / (2 * MIB));
+	expect("Linux gave them", counter("thp_fault_alloc") - given, PAGES * PAGE / (2 * MIB));
+	split = counter("thp_split_pmd");
+	madvise(memory + 700 * PAGE, 3 * PAGE, MADV_DONTNEED);
+	expect("Linux splits one", counter("thp_split_pmd") - split, 1);
+	expect("one is split", check(700, 3, 0, 0) + check(0, 700, 1, 1) + check(703, 1000, 704, 1), 0);
+}
+
+static void huge_of_a_pool(void)
+{
+	put("/proc/sys/vm/nr_hugepages", "8");
+	expect("hugetlbfs: has pages", number("/proc/sys/vm/nr_hugepages"), 8);
+	use(map(PAGES * PAGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1), 0);
+	expect_faults("hugetlbfs: one fault each", PAGES * PAGE / (2 * MIB));
+	madvise(memory + 4 * MIB, 2 * MIB, MADV_DONTNEED);
+	expect("hugetlbfs: one is discarded", check(1024, 512, 0, 0) + check(0, 1024, 1, 1) + check(1536, 1000, 1537, 1), 0);
+	munmap(memory, PAGES * PAGE);
+	expect("hugetlbfs: is gone", check(0, 1, 0, 0), -EFAULT);
+	put("/proc/sys/vm/nr_hugepages", "0");
 }
 
 static void merged(void)
@@ -422,6 +540,8 @@ static uint64_t resident(uint64_t first, uint64_t pages)
 
 static void swapped_out(void)
 {
+	long out = counter("pswpout"), in = counter("pswpin");
+
 	use(map(PAGES * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1), 0);
 	for (int round = 0; round < 3; round++) {
 		fill(0, PAGES, round, 17);
@@ -432,6 +552,7 @@ static void swapped_out(void)
 		expect("swap: the guest gets it back", check(0, PAGES, round, 17), 0);
 	}
 	expect("swap: so does the VMM", wrong_here(0, PAGES, 2, 17), 0);
+	expect("swap: Linux counts it", counter("pswpout") - out > (long)PAGES && counter("pswpin") - in > (long)PAGES, 1);
 	fill(0, PAGES, 9, 17);
 	madvise(memory, PAGES * PAGE, MADV_PAGEOUT);
 	check(0, HOT, 9, 17);
@@ -485,18 +606,23 @@ int main(int argc, char **argv)
 	start();
 	first_touch();
 	discarded();
+	freed();
 	forked();
 	protected();
 	replaced();
 	from_a_file();
+	copied_from_a_file();
 	read_only();
 	read_only_file();
 	without_struct_pages();
 	huge();
+	huge_of_a_pool();
 	merged();
 	on_demand();
 	if (swap)
 		swapped_out();
+	if (argc > 2)
+		written_back(argv[2]);
 	printf("MEMORY %s\n", failed ? "failed" : "passed");
 	return failed != 0;
 }
