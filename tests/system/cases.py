@@ -414,7 +414,7 @@ CASES += [
     Case("KVM sample: flat 32-bit, irqchip, console port", 120, efi("kvm/flat32.efi"),
          [r"flat32.efi ended$"], machines=BOTH),
     Case("registers in kvm_run, MSRs that the VMM answers, a TSC offset, HLT without an exit", 120,
-         efi("kvm/features.efi"), [r"features: passed"], forbid=[r"^FAIL"]),
+         efi("kvm/features.efi"), [r"features: passed"], forbid=[r"^FAIL"], machines=BOTH),
     Case("KVM sample: long-mode hello", 120, efi("kvm/hello64.efi"),
          [r"hello64.efi ended$"], machines=SMOKE, quick=True),
     Case("an entry that fails is explained in the log", 60,
