@@ -107,6 +107,10 @@
 	cpuid
 	cmp ebx, 0x756e6547 ; "Genu"
 	jne .no_xsaves
+	mov eax, 1
+	cpuid
+	bt ecx, 26 ; XSAVE
+	jnc .no_xsaves
 	mov rax, cr4
 	or eax, 0x40000
 	mov cr4, rax
