@@ -128,7 +128,7 @@ static long slot(const struct machine *m, uint32_t id, uint64_t gpa, uint64_t by
 /* A vCPU in flat 32-bit mode. */
 static void enter_at(const struct machine *m, const uint8_t *entry)
 {
-	struct kvm_regs regs = {.rip = CODE + (entry - guest_spin), .rsp = STACK + PAGE, .rflags = 2};
+	struct kvm_regs regs = {.rip = CODE + (entry - guest_spin), .rsp = STACK + PAGE};
 	struct kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
 	struct kvm_sregs sregs;
 
@@ -139,6 +139,8 @@ static void enter_at(const struct machine *m, const uint8_t *entry)
 	sregs.ds = sregs.es = sregs.ss = (struct kvm_segment){.limit = ~0u, .selector = 16, .type = 3,
 							      .present = 1, .db = 1, .s = 1, .g = 1};
 	sregs.cr0 |= 1;
+	/* Bochs 2.7 lets no interrupt of the host's end a guest that keeps IF clear. */
+	regs.rflags = entry == guest_spin ? 0x202 : 2;
 	if (ioctl(m->vcpu, KVM_SET_SREGS, &sregs) || ioctl(m->vcpu, KVM_SET_REGS, &regs) ||
 	    ioctl(m->vcpu, KVM_SET_MP_STATE, &runnable))
 		err(1, "a vCPU's registers");
