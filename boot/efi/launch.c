@@ -199,6 +199,16 @@ static bool is_ram(u32 type)
 	}
 }
 
+/*
+ * RAM that firmware keeps for itself may hold code that the management guest runs: the loop in
+ * which the other CPUs wait for the operating system. Registers of devices are reserved, too, but
+ * cannot be cached. UEFI specification, "EFI_BOOT_SERVICES.GetMemoryMap()".
+ */
+static bool is_kept_ram(const EFI_MEMORY_DESCRIPTOR *d)
+{
+	return d->Type == EfiReservedMemoryType && d->Attribute & EFI_MEMORY_WB;
+}
+
 /* Adds a range to the sorted list, merged with its neighbours. */
 static bool add_range(struct boot_info *info, u64 base, u64 pages)
 {
@@ -228,6 +238,11 @@ static bool add_range(struct boot_info *info, u64 base, u64 pages)
 	return true;
 }
 
+static u64 descriptor_end(const EFI_MEMORY_DESCRIPTOR *d)
+{
+	return d->PhysicalStart + d->NumberOfPages * PAGE_SIZE;
+}
+
 /* RAM as the firmware sees it, before Keel takes its own part. */
 static bool find_ram(void)
 {
@@ -251,8 +266,14 @@ static bool find_ram(void)
 			continue;
 		fits &= add_range(info, d->PhysicalStart, d->NumberOfPages);
 		the_launch.ram_pages += d->NumberOfPages;
-		the_launch.ram_end =
-			MAX(the_launch.ram_end, d->PhysicalStart + d->NumberOfPages * PAGE_SIZE);
+		the_launch.ram_end = MAX(the_launch.ram_end, descriptor_end(d));
+	}
+	/* Of what lies above all other RAM nothing is known, above all not its size. */
+	for (UINTN at = 0; at + descriptor_size <= size; at += descriptor_size) {
+		const EFI_MEMORY_DESCRIPTOR *d = (void *)((u8 *)map + at);
+
+		if (is_kept_ram(d) && descriptor_end(d) <= the_launch.ram_end)
+			fits &= add_range(info, d->PhysicalStart, d->NumberOfPages);
 	}
 	pool_release(map);
 	if (!fits)

@@ -264,6 +264,9 @@ CASES += [
              "--conf", "serial=0x3f8"),
          [r"keel: launched: 2 CPUs", r"Keel guest: Linux", r"reboot: Restarting system",
           r"^run: the machine was reset"], forbid=[r"triple fault"], status=1),
+    Case("Linux as the management guest with 512 MiB: CPUs wait in the firmware's reserved memory", 120,
+         Linux("grep -c ^processor /proc/cpuinfo; hello64", ("--memory", "512")),
+         [r"^2$", r"hello64: passed"], forbid=OOPS),
     Case("Linux's /dev/kvm from keel.ko: the KVM samples", 120,
          # A CPU that is offline flushes for Keel all the same.
          Linux("cpu=/sys/devices/system/cpu/cpu1/online; echo 0 >$cpu; adder; echo offline: $?; echo 1 >$cpu; "
