@@ -37,7 +37,7 @@ int handle_enter(struct cpu *cpu, u64 handle, struct vm_slot **slot, struct vm *
 	u32 number = handle >> SLOT_SHIFT & SLOT_MASK;
 	u32 index = handle & KEEL_HANDLE_VCPU;
 	struct vm_slot *s;
-	u8 state;
+	u32 state;
 
 	if (number == 0 || number > HANDLE_VMS)
 		return -EBADF;

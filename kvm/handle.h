@@ -45,7 +45,7 @@ struct vm_slot {
 		u64 word; /* both */
 		struct {
 			u32 generation; /* bits 55..24 of its handles */
-			u8 state;	/* enum handle_state */
+			u32 state;	/* enum handle_state */
 		};
 	};
 	struct vm *vm;
