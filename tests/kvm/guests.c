@@ -52,8 +52,8 @@ struct header {
 #define LINUX_KVM_AT 0x540
 
 #define KEEL_DO_WITHOUT _IO(0xce, 0x14) /* docs/hypercalls.md */
-#define INVPCID         (1u << 9)
-#define RDTSCP          (1u << 12)
+#define INVPCID		(1u << 9)
+#define RDTSCP		(1u << 12)
 #define VIRTUAL_NMIS	(1u << 16)
 
 static uint8_t mmio[4096];
@@ -451,9 +451,10 @@ int main(int argc, char **argv)
 		argv++;
 	}
 	run_errors(kvm);
-	if (argc < 2) /* not where single steps go wrong: the machine's case names its guests */
+	if (argc < 2) { /* who names guests wants those alone */
 		run_steps(kvm, run_size);
-	run_dirty_log(kvm);
+		run_dirty_log(kvm);
+	}
 	run_guests(kvm, run_size, argc, argv);
 	for (unsigned bit = 1; bit && features; bit <<= 1) {
 		without = features & bit;
