@@ -84,17 +84,22 @@ endef
 $(B)/keel.efi: $(BOOT_OBJS)
 	$(call efi_application,$(BOOT_OBJS))
 
-# keel.efi whose processor meets broken VMCBs and VMCSs: tests/root stands in for the backends' run.c.
+# keel.efi with parts of tests/root in place of backends' run.c. rules: the processor meets broken VMCBs
+# and VMCSs; mce: QEMU's machine checks exit from a child.
 RULES_OBJS := $(filter-out $(BACKENDS:%=$(B)/root/%/run.o),$(ROOT_OBJS)) \
 	$(BACKENDS:%=$(B)/root/tests/root/%.o)
+MCE_OBJS := $(filter-out $(B)/root/svm/run.o,$(ROOT_OBJS)) $(B)/root/tests/root/svm_mce.o
+VARIANTS := $(B)/rules $(B)/mce
 
-$(B)/rules/root.elf: boot/root/root.lds $(RULES_OBJS)
-	$(call root_link,$(RULES_OBJS))
+$(B)/rules/root.elf: $(RULES_OBJS)
+$(B)/mce/root.elf: $(MCE_OBJS)
+$(VARIANTS:%=%/root.elf): boot/root/root.lds
+	$(call root_link,$(filter %.o,$^))
 
-$(B)/rules/image.asm.o: boot/efi/image.asm $(B)/rules/root.bin
-	nasm -f elf64 -DROOT_BIN='"$(B)/rules/root.bin"' $< -o $@
+$(VARIANTS:%=%/image.asm.o): %/image.asm.o: boot/efi/image.asm %/root.bin
+	nasm -f elf64 -DROOT_BIN='"$(@D)/root.bin"' $< -o $@
 
-$(B)/rules/keel.efi: $(BOOT_OBJS:$(B)/loader/boot/efi/image.asm.o=$(B)/rules/image.asm.o)
+$(VARIANTS:%=%/keel.efi): %/keel.efi: $(filter-out %/image.asm.o,$(BOOT_OBJS)) %/image.asm.o
 	$(call efi_application,$^)
 
 # UEFI programs of the test machines
@@ -188,6 +193,8 @@ $(B)/efi/mgmt/%.o: mgmt/%.c $(EFI_INCLUDE)/.made
 $(B)/efi/mgmt/%.asm.o: mgmt/%.asm
 	@mkdir -p $(@D)
 	nasm -f elf64 -I. $< -o $@
+
+$(B)/efi/tests/kvm/uefi/mce.o: EFI_CFLAGS += -I. # KEEL_STATS
 
 # A client is compiled as it is on Linux. -Ibuild: lists that the build generates.
 $(B)/efi/tests/kvm/%.o: tests/kvm/%.c $(EFI_INCLUDE)/.made
@@ -310,7 +317,7 @@ $(B)/guests/list.h: $(GUESTS:%=$(B)/guests/%.bin)
 	@printf 'GUEST(%s)\n' $(GUESTS) >$@
 
 $(B)/kvm/guests $(B)/efi/tests/kvm/guests.o: $(B)/guests/list.h
-$(B)/efi/tests/kvm/uefi/load.o: $(JOBS)
+$(B)/efi/tests/kvm/uefi/load.o $(B)/efi/tests/kvm/uefi/mce.o: $(JOBS)
 
 # ---- the disk image and the main job -----------------------------------------------------------
 # What the child Linux of `make run` is told; on a terminal it gets a shell.
@@ -360,7 +367,7 @@ run-linux: setup
 TEST_GUESTS := $(B)/guest/linux.efi $(KVM_CLIENTS:%=$(B)/kvm/%.efi) $(KVM_CLIENTS:%=$(B)/kvm/%) \
 	$(LINUX_CLIENTS:%=$(B)/kvm/linux/%) $(B)/kvm/linux/driver32 $(B)/kvm/conformance \
 	$(patsubst tests/kvm/uefi/%.c,$(B)/kvm/uefi/%.efi,$(wildcard tests/kvm/uefi/*.c)) \
-	$(JOBS) $(B)/system/batch.efi $(B)/rules/keel.efi $(BOOT_GUESTS) $(B)/guest/truncated $(B)/guest/corrupt
+	$(JOBS) $(B)/system/batch.efi $(VARIANTS:%=%/keel.efi) $(BOOT_GUESTS) $(B)/guest/truncated $(B)/guest/corrupt
 
 # All that the system cases start
 .PHONY: test-programs

@@ -226,6 +226,11 @@ def efi(path, options="", *more):
     return Program(path, options, more)
 
 
+def machine_check(word, cpu, status, global_status):
+    """QEMU raises one when tests/kvm/uefi/mce.c asks for that."""
+    return ["--monitor", f"{word}, please=mce {cpu} 1 {status:#x} {global_status} 0x12345000 0x8c"]
+
+
 def uki(*more):
     return ["--add", f"{GUEST}/linux.efi:/linux.efi", "--next", "/linux.efi", *more]
 
@@ -440,6 +445,19 @@ CASES += [
          # It hits the guest or, behind the exit of the ICR's write, root.
          [r"keel: the last exits, oldest first", r"cpu 0 tsc \d+ vm 0 vcpu 0 (nmi|slat) ",
           r"trace: 1 NMIs"], machines=BOTH),
+    Case("machine checks while a child runs are the management guest's, and the child goes on", 60,
+         efi("kvm/uefi/mce.efi", "child", "--conf", "serial=0x3f8", "--keel", f"{ROOT}/build/mce/keel.efi",
+             *machine_check("corrected", 0, 0x9C << 56, 0), *machine_check("recoverable", 0, 0xBD8 << 52, 5),
+             *machine_check("fatal", 0, 0xBE << 56, 4)),
+         [r"corrected: bank 9c0{14}, MCG_STATUS 0, 0 taken", r"recoverable: bank bd80{13}, MCG_STATUS 5, 1 taken",
+          r"fatal: bank be0{14}, MCG_STATUS 4, 2 taken", r"the child went on; 2 of its runs ended with one",
+          r"mce.efi ended$"]),
+    Case("a machine check in root is logged, and that CPU works on", 60,
+         efi("kvm/uefi/mce.efi", "root", "--conf", "serial=0x3f8", *machine_check("CPU 1", 1, 0xBD8 << 52, 5)),
+         [r"machine check in root: bank 1 status bd80{13}", r"CPU 1 works again", r"mce.efi ended$"]),
+    Case("a machine check in root that corrupts the processor's context is a panic", 60,
+         efi("kvm/uefi/mce.efi", "root", "--conf", "serial=0x3f8", *machine_check("CPU 1", 1, 0xBE << 56, 4)),
+         [r"machine check in root: bank 1 status be0{14}", r"KEEL PANIC on CPU 1: exception 18"], status=2),
     # On SVM the processor itself combines the MTRRs with the nested tables.
     Case("the management guest rewrites an MTRR", 60,
          efi("kvm/uefi/mtrr.efi", "", "--conf", "serial=0x3f8"),
