@@ -383,6 +383,10 @@ CASES += [
     Case("Debian's QEMU on keel.ko: a desktop's devices, Debian's 32-bit kernel", 400,
          Script("tests/system/desktop", ("--32",)), [r"KEEL screen \d+ i686", r"^desktop: passed"],
          machines=(), full=QEMU),
+    Case("gVisor's runsc on keel.ko: sandboxes of its KVM platform", 180,
+         Linux("sandbox", ("--program", "runsc", *OVERLAY)),
+         [r"^sandbox: status 0", r"^sandbox: the same inside and outside", *[r"^#1 SMP"] * 2, r"^donated 0 mapped 0$"],
+         forbid=OOPS),
     # Two alike have a half each, nice 5 is a weight of 335 to 1024, the quota is 30 %.
     Case("Debian's QEMU on keel.ko: vCPU threads with taskset, nice and a quota", 180,
          Linux("shares", (*WITH_QEMU, *OVERLAY)),
