@@ -153,7 +153,13 @@ static struct keel_result enter(struct keel_vcpu *vcpu)
 		flags |= KEEL_RUN_IMMEDIATE;
 	if (flags & KEEL_RUN_IMMEDIATE || !xfer_to_guest_mode_work_pending()) {
 		vcpu->delay = delay;
+		guest_timing_enter_irqoff();
 		r = hypercall(vcpu->handle, KEEL_RUN, READ_ONCE(vcpu->armed), delay, flags);
+		if (r.value == KEEL_INTERRUPTED) { /* a tick finds who ran: the guest */
+			local_irq_enable();
+			local_irq_disable();
+		}
+		guest_timing_exit_irqoff();
 	}
 	local_irq_enable();
 	if (r.reply & KEEL_REPLY_WAKE)
