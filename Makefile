@@ -435,4 +435,4 @@ help:
 	@echo "make coverage     branch coverage of the unit tests"
 	@echo "make mutate       every mutation must be found by its test"
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -path $(B)/cache -prune -o -name '*.d' -print 2>/dev/null)
