@@ -37,8 +37,8 @@ $(B)/root/%/offsets.inc: %/offsets.in
 	@mkdir -p $(@D)
 	$(CC) $(ROOT_CFLAGS) -MF $(@:.inc=.d) -MT $@ -x c -S $< -o $(@:.inc=.s)
 	sed -n 's/.*@@\([A-Z0-9_]*\) \$$\([0-9]*\).*/%define \1 \2/p' $(@:.inc=.s) > $@
-$(B)/root/svm/entry.asm.o: $(B)/root/svm/offsets.inc
-$(B)/root/vmx/entry.asm.o: $(B)/root/vmx/offsets.inc
+$(B)/root/svm/entry.asm.o: $(B)/root/svm/offsets.inc arch-x86/entry.inc
+$(B)/root/vmx/entry.asm.o: $(B)/root/vmx/offsets.inc arch-x86/entry.inc
 
 # $(1): objects
 define root_link

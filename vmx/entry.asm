@@ -1,6 +1,7 @@
 ; SPDX-License-Identifier: MIT
 ; Enters a VMX guest and returns to C. Interrupts are off in all of root mode; NMIs are not.
 %include "offsets.inc"
+%include "arch-x86/entry.inc"
 
 bits 64
 default rel
@@ -11,7 +12,7 @@ HOST_RSP      equ 0x6c14
 
 extern vmx_features, vmx_exited, vmx_not_entered
 
-; No guest value may steer speculation in root: those that C does not get otherwise.
+; No guest value may steer speculation in root: those that nothing else overwrites.
 %macro clear 0
 	xor eax, eax
 	xor ecx, ecx
@@ -19,15 +20,6 @@ extern vmx_features, vmx_exited, vmx_not_entered
 	xor r9d, r9d
 	xor r10d, r10d
 	xor r11d, r11d
-%endmacro
-
-%macro restore 0
-	pop r15
-	pop r14
-	pop r13
-	pop r12
-	pop rbx
-	pop rbp
 %endmacro
 
 ; void vmx_enter(struct virt_vcpu *v, struct vm_exit *e, struct vmx_vcpu *x)
@@ -38,12 +30,7 @@ extern vmx_features, vmx_exited, vmx_not_entered
 ; instruction it takes.
 global vmx_enter, vmx_exit_point, vmx_check_begin, vmx_check_end
 vmx_enter:
-	push rbp
-	push rbx
-	push r12
-	push r13
-	push r14
-	push r15
+	save_host
 	push rsi
 	push rdi
 	cmp rsp, [rdx + X_HOST_RSP]
@@ -54,19 +41,7 @@ vmx_check_begin:
 	jnz vmx_check_end
 	cmp byte [rdx + X_LAUNCHED], 0
 	mov rax, [rdi + V_RAX]
-	mov rcx, [rdi + V_RCX]
-	mov rdx, [rdi + V_RDX]
-	mov rbx, [rdi + V_RBX]
-	mov rbp, [rdi + V_RBP]
-	mov rsi, [rdi + V_RSI]
-	mov r8, [rdi + V_R8]
-	mov r9, [rdi + V_R9]
-	mov r10, [rdi + V_R10]
-	mov r11, [rdi + V_R11]
-	mov r12, [rdi + V_R12]
-	mov r13, [rdi + V_R13]
-	mov r14, [rdi + V_R14]
-	mov r15, [rdi + V_R15]
+	load_guest
 	mov rdi, [rdi + V_RDI]
 	jz enter_launch
 	vmresume
@@ -83,7 +58,7 @@ enter_none:
 	pop rdi
 	pop rsi
 	clear
-	restore
+	restore_host
 	jmp vmx_not_entered
 
 set_host_rsp:
@@ -97,20 +72,7 @@ set_host_rsp:
 ; vCPU.
 vmx_exit_point:
 	mov [fs:V_RAX], rax
-	mov [fs:V_RCX], rcx
-	mov [fs:V_RDX], rdx
-	mov [fs:V_RBX], rbx
-	mov [fs:V_RBP], rbp
-	mov [fs:V_RSI], rsi
-	mov [fs:V_RDI], rdi
-	mov [fs:V_R8], r8
-	mov [fs:V_R9], r9
-	mov [fs:V_R10], r10
-	mov [fs:V_R11], r11
-	mov [fs:V_R12], r12
-	mov [fs:V_R13], r13
-	mov [fs:V_R14], r14
-	mov [fs:V_R15], r15
+	store_guest fs:
 	pop rdi
 	pop rsi
 	clear
@@ -118,39 +80,17 @@ vmx_exit_point:
 	cmp byte [vmx_features + RSB_FILL], 0
 	jne .fill
 .return:
-	restore
+	restore_host
 	jmp vmx_exited
 
-; 32 calls whose returns never execute: every entry of the return predictor is ours afterwards.
-; An LFENCE stops what runs ahead of the stack's repair.
-%macro stuff 0
-	call %%next
-	int3
-%%next:
-%endmacro
-
 .fill:
-%rep 32
-	stuff
-%endrep
-	add rsp, 32 * 8
-	lfence
+	fill_returns
 	jmp .return
 
-; Opens NMIs by an IRET to its own return.
+; Opens NMIs by an IRET: one that is pending is taken here.
 global vmx_open_nmi
 vmx_open_nmi:
-	mov rax, rsp
-	mov ecx, ss
-	push rcx
-	push rax
-	pushfq
-	mov ecx, cs
-	push rcx
-	lea rax, [.open]
-	push rax
-	iretq
-.open:
+	open_nmi
 	ret
 
 ; void vmx_sleep_nmi(const u8 *flags)
