@@ -9,7 +9,7 @@ CWARN   := -Wall -Wextra -Werror -Wshadow -Wvla -Wmissing-prototypes -Wno-unused
 CCOMMON := -std=gnu11 -O2 -g -I. $(CWARN) -MMD -MP
 
 .PHONY: all
-all: $(B)/keel.efi $(B)/keelrun.efi $(B)/system/bochs-acpi.efi $(B)/keel.img $(B)/linux/keel.ko
+all: $(B)/keel.efi $(B)/keelrun.efi $(B)/keelrun $(B)/system/bochs-acpi.efi $(B)/keel.img $(B)/linux/keel.ko
 
 # ---- the root image: everything that runs in root mode --------------------------------------
 ROOT_CFLAGS := $(CCOMMON) -ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
@@ -211,6 +211,17 @@ endef
 
 $(B)/keelrun.efi: $(KEELRUN_OBJS) $(LIBKEEL_OBJS)
 	$(call efi_link,$(KEELRUN_OBJS))
+
+# The same program for Linux, whose own headers stand before libkeel's.
+KEELRUN_LINUX := $(patsubst %.c,$(B)/user/%.o,$(wildcard mgmt/uefi/keelrun/*.c mgmt/linux/libkeel/*.c) \
+	mgmt/uefi/libkeel/vector.c) $(B)/efi/mgmt/uefi/libkeel/vector.asm.o
+
+$(B)/user/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CCOMMON) -D_GNU_SOURCE -pthread -idirafter mgmt/uefi/include -c $< -o $@
+
+$(B)/keelrun: $(KEELRUN_LINUX)
+	$(CC) -static -pthread -Wl,--wrap=ioctl $^ -o $@
 
 $(B)/kvm/%.efi: $(B)/efi/tests/kvm/%.o $(LIBKEEL_OBJS)
 	$(call efi_link,$<)

@@ -4,6 +4,7 @@
  * Threads of one CPU share it in turns: they change places only in KVM_RUN, in sleeps, in joins and
  * when the console's buffer is full, so code between those is never interrupted by another thread
  * of its CPU. Any thread may use any call of libkeel.
+ * On Linux, where mgmt/linux/libkeel has what keelrun uses of it, threads are Linux's, on any CPU.
  */
 #pragma once
 
@@ -32,7 +33,9 @@ uint64_t keel_tsc_khz(void);
  * fds only wait to be closed. Checks that every donated page came back zeroed: EIO otherwise.
  */
 int keel_vm_kill(int vm_fd);
-/* The firmware's shutdown; returns only if that failed. */
+/* What the keyboard has, at once: so many bytes. */
+size_t keel_console_read(char *to, size_t size);
+/* The machine's; returns only if that failed. */
 void keel_power_off(void);
 /* An I/O port of the machine: a debug exit, for instance. */
 void keel_out32(uint16_t port, uint32_t value);

@@ -5,6 +5,7 @@
 
 #define LAPIC_BASE  0xfee00000u
 #define IOAPIC_BASE 0xfec00000u
+#define NS_PER_S    1000000000u
 
 enum { /* where the tables stand, from ACPI_BASE */
        RSDP = 0,
@@ -198,7 +199,7 @@ void acpi_build(u8 *tables, u32 cpus)
 	r->extended_checksum = checksum(r, sizeof(*r));
 }
 
-u32 acpi_pm_read(const struct acpi_pm *pm, u16 port, u64 now, u64 tsc_khz)
+u32 acpi_pm_read(const struct acpi_pm *pm, u16 port, u64 nanoseconds)
 {
 	switch (port) {
 	case ACPI_PM_EVENT: /* nothing ever happens */
@@ -208,8 +209,8 @@ u32 acpi_pm_read(const struct acpi_pm *pm, u16 port, u64 now, u64 tsc_khz)
 	case ACPI_PM_CONTROL:
 		return SCI_ENABLED;
 	case ACPI_PM_TIMER:
-		return (u32)(now / (tsc_khz * 1000) * 3579545 +
-			     now % (tsc_khz * 1000) * 3579545 / (tsc_khz * 1000));
+		return (u32)(nanoseconds / NS_PER_S * 3579545 +
+			     nanoseconds % NS_PER_S * 3579545 / NS_PER_S);
 	default:
 		return 0;
 	}

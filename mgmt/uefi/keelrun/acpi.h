@@ -17,7 +17,7 @@ struct acpi_pm {
 	u16 enable;
 };
 
-/* now: TSC; the timer counts 3.579545 MHz in 32 bits. */
-u32 acpi_pm_read(const struct acpi_pm *pm, u16 port, u64 now, u64 tsc_khz);
+/* The timer counts 3.579545 MHz in 32 bits. */
+u32 acpi_pm_read(const struct acpi_pm *pm, u16 port, u64 nanoseconds);
 /* True: the guest asked for S5, soft off. */
 bool acpi_pm_write(struct acpi_pm *pm, u16 port, u32 value);

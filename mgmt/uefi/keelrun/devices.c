@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* The machine's ports: UART, clock, power management, reset, the guest's status. */
 #include "mgmt/uefi/keelrun/machine.h"
-#include <keel.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -16,15 +16,19 @@ enum {
 };
 enum { RESET_CPU = BIT(2) };
 
+static struct timespec elapsed(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t;
+}
+
 void devices_init(struct machine *m)
 {
 	uart_init(&m->uart);
 	rtc_init(&m->rtc);
-}
-
-static u64 now(const struct machine *m)
-{
-	return m->boot_time + (__builtin_ia32_rdtsc() - m->boot_tsc) / (keel_tsc_khz() * 1000);
+	m->epoch = time(NULL) - elapsed().tv_sec;
 }
 
 /* The lock is held: the levels arrive in the order in which the UART took them. */
@@ -54,9 +58,9 @@ void devices_flush(struct machine *m)
 	char text[MACHINE_OUTPUT];
 	u32 n;
 
-	spin_lock(&m->lock);
+	pthread_mutex_lock(&m->lock);
 	n = take_output(m, text);
-	spin_unlock(&m->lock);
+	pthread_mutex_unlock(&m->lock);
 	if (n)
 		write(STDOUT_FILENO, text, n);
 }
@@ -95,7 +99,7 @@ static u8 port_read(struct machine *m, u16 port)
 		return value;
 	case RTC_PORT:
 	case RTC_PORT + 1:
-		return rtc_read(&m->rtc, port - RTC_PORT, now(m));
+		return rtc_read(&m->rtc, port - RTC_PORT, (u64)(m->epoch + elapsed().tv_sec));
 	case I8042_COMMAND:
 		return 0; /* both its buffers are empty */
 	default:
@@ -117,11 +121,11 @@ static bool wide_port(struct machine *m, bool in, u16 port, u32 size, u8 *data)
 	u32 value;
 
 	if (port >= PCI_ADDRESS && port < PCI_DATA + 4) {
-		spin_lock(&m->lock);
+		pthread_mutex_lock(&m->lock);
 		value = in ? pci_read(&m->pci, port, size) : 0;
 		if (!in)
 			pci_write(&m->pci, port, size, value_of(data, size));
-		spin_unlock(&m->lock);
+		pthread_mutex_unlock(&m->lock);
 		if (in)
 			memcpy(data, &value, size);
 		return true;
@@ -129,7 +133,9 @@ static bool wide_port(struct machine *m, bool in, u16 port, u32 size, u8 *data)
 	if (port < ACPI_PM_EVENT || port >= ACPI_PM_END)
 		return false;
 	if (in) {
-		value = acpi_pm_read(&m->pm, port, __builtin_ia32_rdtsc(), keel_tsc_khz());
+		struct timespec t = elapsed();
+
+		value = acpi_pm_read(&m->pm, port, (u64)t.tv_sec * 1000000000 + (u64)t.tv_nsec);
 		memcpy(data, &value, size);
 	} else if (acpi_pm_write(&m->pm, port, value_of(data, size))) {
 		machine_end(m, MACHINE_OFF, NULL);
@@ -146,7 +152,7 @@ void devices_port(struct machine *m, bool in, u16 port, u32 size, u8 *data)
 		machine_end(m, MACHINE_RESET, NULL);
 	if (wide_port(m, in, port, size, data))
 		return;
-	spin_lock(&m->lock);
+	pthread_mutex_lock(&m->lock);
 	/* The bus splits what is wider than its devices. */
 	for (u32 i = 0; i < size; i++) {
 		if (in)
@@ -154,7 +160,7 @@ void devices_port(struct machine *m, bool in, u16 port, u32 size, u8 *data)
 		else
 			print = port_write(m, (u16)(port + i), data[i]) || print;
 	}
-	spin_unlock(&m->lock);
+	pthread_mutex_unlock(&m->lock);
 	if (print)
 		devices_flush(m);
 }
@@ -163,10 +169,10 @@ u32 devices_keys(struct machine *m, const char *keys, u32 count)
 {
 	u32 taken = 0;
 
-	spin_lock(&m->lock);
+	pthread_mutex_lock(&m->lock);
 	while (taken < count && uart_can_receive(&m->uart))
 		uart_receive(&m->uart, (u8)keys[taken++]);
 	update_uart(m);
-	spin_unlock(&m->lock);
+	pthread_mutex_unlock(&m->lock);
 	return taken;
 }

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MIB	      (1ull << 20)
@@ -19,6 +18,7 @@
 #define CPUID_ENTRIES 256
 #define TSS_ADDRESS   0xfffbd000u
 #define POLL_US	      10000
+#define STOP_KEY      0x1d /* Ctrl-] */
 
 static int failed(const char *what)
 {
@@ -66,7 +66,7 @@ static int add_memory(struct machine *m, u64 gpa, u64 bytes)
 
 		piece = MIN(piece, bytes);
 		if (m->region_count < MACHINE_REGIONS)
-			at = mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			at = mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 				  -1, 0);
 		if (at == MAP_FAILED) {
 			if (m->region_count < MACHINE_REGIONS && piece / 2 >= REGION_LEAST) {
@@ -157,8 +157,6 @@ int machine_create(struct machine *m, const struct options *o)
 	m->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (m->kvm < 0)
 		return failed("/dev/kvm");
-	m->boot_time = (u64)time(NULL);
-	m->boot_tsc = __builtin_ia32_rdtsc();
 	bytes = ioctl(m->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 	m->vm = ioctl(m->kvm, KVM_CREATE_VM, 0);
 	if (bytes < 0 || m->vm < 0)
@@ -213,16 +211,19 @@ int machine_boot_state(struct machine *m, u64 entry)
 
 void machine_end(struct machine *m, enum machine_state state, const char *why)
 {
-	spin_lock(&m->lock);
+	pthread_mutex_lock(&m->lock);
 	if (m->state == MACHINE_RUNS) {
 		if (why)
 			snprintf(m->why, sizeof(m->why), "%s", why);
 		__atomic_store_n(&m->state, state, __ATOMIC_RELEASE);
 	}
-	spin_unlock(&m->lock);
-	for (u32 i = 0; i < m->cpus; i++)
+	for (u32 i = 0; i < m->cpus; i++) {
+		/* A signal may come before KVM_RUN. */
+		WRITE_ONCE(m->vcpus[i].run->immediate_exit, 1);
 		if (m->vcpus[i].thread)
 			keel_thread_kick(m->vcpus[i].thread);
+	}
+	pthread_mutex_unlock(&m->lock);
 }
 
 static void internal_error(const struct kvm_run *run, char *to, size_t size)
@@ -311,11 +312,12 @@ static void vcpu_thread(void *arg)
 
 static void poll_console(struct machine *m, char *keys, u32 *count, u32 size)
 {
-	ssize_t n = read(STDIN_FILENO, keys + *count, size - *count);
+	size_t n = keel_console_read(keys + *count, size - *count);
 	u32 taken;
 
-	if (n > 0)
-		*count += (u32)n;
+	if (memchr(keys + *count, STOP_KEY, n))
+		machine_end(m, MACHINE_FAILED, "stopped at the console");
+	*count += (u32)n;
 	if (*count) {
 		taken = devices_keys(m, keys, *count);
 		*count -= taken;
@@ -326,7 +328,8 @@ static void poll_console(struct machine *m, char *keys, u32 *count, u32 size)
 
 int machine_run(struct machine *m)
 {
-	u32 cpus = keel_cpu_count(), count = 0;
+	u32 cpus = (u32)sysconf(_SC_NPROCESSORS_ONLN), count = 0;
+	struct keel_thread *thread;
 	char keys[64];
 
 	for (u32 i = 0; i < m->cpus; i++) {
@@ -338,12 +341,18 @@ int machine_run(struct machine *m)
 	}
 	while (__atomic_load_n(&m->state, __ATOMIC_ACQUIRE) == MACHINE_RUNS) {
 		poll_console(m, keys, &count, sizeof(keys));
-		keel_sleep_us(POLL_US);
+		usleep(POLL_US);
 	}
 	machine_end(m, MACHINE_OFF, NULL); /* kicks those that began to run late */
-	for (u32 i = 0; i < m->cpus; i++)
-		if (m->vcpus[i].thread)
-			keel_thread_join(m->vcpus[i].thread, -1);
+	for (u32 i = 0; i < m->cpus; i++) {
+		/* Nobody kicks it any more when it goes. */
+		pthread_mutex_lock(&m->lock);
+		thread = m->vcpus[i].thread;
+		m->vcpus[i].thread = NULL;
+		pthread_mutex_unlock(&m->lock);
+		if (thread)
+			keel_thread_join(thread, -1);
+	}
 	devices_flush(m);
 	return m->state == MACHINE_FAILED ? -1 : 0;
 }
@@ -351,15 +360,19 @@ int machine_run(struct machine *m)
 void machine_print_exits(struct machine *m)
 {
 	struct keel_stats *sum = calloc(2, sizeof(*sum));
+	bool keel = false; /* Linux's own KVM does not count like this. */
 	char text[4096];
 
 	if (!sum)
 		return;
 	for (u32 i = 0; i < m->cpus; i++)
-		if (ioctl(m->vcpus[i].fd, KEEL_STATS, &sum[1]) >= 0)
+		if (ioctl(m->vcpus[i].fd, KEEL_STATS, &sum[1]) >= 0) {
 			report_add(&sum[0], &sum[1]);
+			keel = true;
+		}
 	report_format(text, sizeof(text), &sum[0]);
-	printf("%s", text);
+	if (keel)
+		printf("%s", text);
 	free(sum);
 }
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The virtual machine of keelrun: memory, vCPUs and their threads, devices.
- * machine->lock covers the devices and how the machine ends; it is never held over output or a
- * wait.
+ * machine->lock covers the devices, the vCPUs' threads and how the machine ends; it is never held
+ * over output or a wait.
  */
 #pragma once
 
-#include "lib/spinlock.h"
 #include "mgmt/uefi/keelrun/acpi.h"
 #include "mgmt/uefi/keelrun/bzimage.h"
 #include "mgmt/uefi/keelrun/options.h"
@@ -14,6 +13,8 @@
 #include "mgmt/uefi/keelrun/rtc.h"
 #include "mgmt/uefi/keelrun/uart.h"
 #include <linux/kvm.h>
+#include <pthread.h>
+#include <time.h>
 
 #define MACHINE_REGIONS 64
 #define MACHINE_OUTPUT	256
@@ -44,14 +45,14 @@ struct machine {
 	struct machine_region regions[MACHINE_REGIONS];
 	u32 region_count;
 
-	struct spinlock lock;
+	pthread_mutex_t lock;
 	u32 state;	 /* enum machine_state */
 	char why[200];	 /* it failed */
 	u8 guest_status; /* what the guest wrote to MACHINE_STATUS_PORT */
 	struct uart uart;
 	bool uart_level;
 	struct rtc rtc;
-	u64 boot_time, boot_tsc; /* seconds since 1970, at which TSC */
+	time_t epoch; /* seconds since 1970 when CLOCK_MONOTONIC was 0 */
 	struct acpi_pm pm;
 	struct pci pci;
 	char output[MACHINE_OUTPUT]; /* of the UART, not yet printed */

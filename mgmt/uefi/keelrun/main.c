@@ -30,6 +30,10 @@ static int open_input(struct input *in, const char *path)
 		return -1;
 	}
 	size = lseek(in->fd, 0, SEEK_END);
+	if (size < 0) {
+		printf("keelrun: %s: %s\n", path, strerror(errno));
+		return -1;
+	}
 	in->bytes = (u64)size;
 	lseek(in->fd, 0, SEEK_SET);
 	return 0;
@@ -131,6 +135,14 @@ static int run_guest(struct machine *m, const struct options *o)
 	return status;
 }
 
+static void announce(const struct options *o)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	printf("keelrun: %s with %u vCPU%s on %ld CPU%s, %llu MiB: %s\n", o->kernel, o->cpus,
+	       o->cpus > 1 ? "s" : "", cpus, cpus > 1 ? "s" : "", o->memory / MIB, o->params);
+}
+
 static int start(const struct options *o, struct input *kernel, struct input *initrd)
 {
 	static struct machine m;
@@ -156,9 +168,7 @@ static int start(const struct options *o, struct input *kernel, struct input *in
 	}
 	if (!machine_create(&m, o) && !load_guest(&m, o, &k, kernel, initrd, initrd_at) &&
 	    !machine_boot_state(&m, k.load + 0x200)) {
-		printf("keelrun: %s with %u vCPU%s on %u CPU%s, %llu MiB: %s\n", o->kernel, o->cpus,
-		       o->cpus > 1 ? "s" : "", keel_cpu_count(), keel_cpu_count() > 1 ? "s" : "",
-		       o->memory / MIB, o->params);
+		announce(o);
 		status = run_guest(&m, o);
 	}
 	machine_close(&m);
@@ -182,6 +192,7 @@ int main(int argc, char **argv)
 	char error[160];
 	int status;
 
+	setvbuf(stdout, NULL, _IONBF, 0); /* in turns with write() */
 	if (options_parse(&o, argc, argv, error, sizeof(error))) {
 		printf("keelrun: %s\n%s", error, options_usage);
 		return finish(&o, STATUS_USAGE);

@@ -9,7 +9,7 @@
 
 const char options_usage[] =
 	"usage: keelrun [run] -k KERNEL [-i INITRD] [-p PARAMS] [-m MIB] [-c CPUS]\n"
-	"  -k, --kernel FILE   bzImage on the volume that keelrun came from\n"
+	"  -k, --kernel FILE   bzImage (UEFI: on the volume that keelrun came from)\n"
 	"  -i, --initrd FILE   initial RAM disk\n"
 	"  -p, --params TEXT   kernel command line (console=ttyS0)\n"
 	"  -m, --mem MIB       memory in MiB, or with M or G (256)\n"

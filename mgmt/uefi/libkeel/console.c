@@ -112,7 +112,7 @@ static void read_keys(void *arg)
 		r->count += terminal_key(key.ScanCode, key.UnicodeChar, r->to + r->count);
 }
 
-size_t console_read(char *to, size_t size)
+size_t keel_console_read(char *to, size_t size)
 {
 	struct read_request r = {to, size, 0};
 

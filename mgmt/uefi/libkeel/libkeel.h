@@ -171,7 +171,6 @@ extern u64 apic_per_tsc; /* LAPIC timer ticks per TSC tick, 32.32 fixed point */
 void console_write(const char *text, size_t size);
 /* Boot processor: prints what other CPUs have written. */
 void console_drain(void);
-size_t console_read(char *to, size_t size);
 /* For an exception's last words: into the ring without waiting, from any context. */
 void console_post(const char *text, size_t size);
 

@@ -101,7 +101,7 @@ ssize_t read(int fd, void *buffer, size_t size)
 	size_t n;
 
 	if (fd == STDIN_FILENO) {
-		n = console_read(buffer, size);
+		n = keel_console_read(buffer, size);
 		return n ? (ssize_t)n : fail(EAGAIN);
 	}
 	f = file_get(fd);

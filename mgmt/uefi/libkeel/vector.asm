@@ -1,5 +1,5 @@
 ; SPDX-License-Identifier: MIT
-; A hypercall between a load and a store of YMM0 to YMM15 and MXCSR. Offsets: struct vector_call.
+; A call between a load and a store of YMM0 to YMM15 and MXCSR. Offsets: struct vector_call.
 bits 64
 default rel
 
@@ -29,12 +29,16 @@ vector_call:
 	mov rcx, [rbx + 32]
 	mov r8, [rbx + 40]
 	mov r9, [rbx + 48]
-	cmp qword [rbx + 56], 0
-	jne .intel
+	cmp qword [rbx + 56], 1
+	je .vmcall
+	ja .syscall
 	vmmcall
 	jmp .done
-.intel:
+.vmcall:
 	vmcall
+	jmp .done
+.syscall:
+	syscall
 .done:
 	mov [rbx], rax
 	mov [rbx + 24], rdx

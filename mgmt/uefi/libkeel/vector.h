@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A hypercall with known contents of the vector registers: shows that Keel keeps them. */
+/* A call with known contents of the vector registers: shows that Keel keeps them. */
 #pragma once
 
 #include "mgmt/uefi/libkeel/hypercall.h"
@@ -9,18 +9,23 @@ struct vector_state {
 	u32 mxcsr, pad;
 };
 
+enum { VECTOR_VMMCALL, VECTOR_VMCALL, VECTOR_SYSCALL };
+
 struct vector_call {			     /* vector.asm knows this layout */
 	u64 rax, rdi, rsi, rdx, rcx, r8, r9; /* in, and out */
-	u64 vmcall;			     /* else VMMCALL */
+	u64 instruction;
 	struct vector_state before, after;
 };
-ASSERT_OFFSET(struct vector_call, vmcall, 56);
+ASSERT_OFFSET(struct vector_call, instruction, 56);
 ASSERT_OFFSET(struct vector_call, before, 64);
 ASSERT_OFFSET(struct vector_call, after, 584);
 
 extern bool vector_checking;
 
-/* As hypercall(), with other patterns each time; counts what comes back changed. */
+/* Makes the call with other patterns each time; counts what comes back changed. */
+void vector_watch(struct vector_call *c);
+
+/* As hypercall(), watched. */
 struct hypercall_result vector_hypercall(u64 handle, u64 request, u64 argument, u64 extra);
 
 /* vector.asm: loads before, makes the call, stores after. */
