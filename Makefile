@@ -436,7 +436,7 @@ clean:
 	rm -rf build
 
 help:
-	@echo "make              keel.efi, keelrun.efi, keel.img in build/"
+	@echo "make              keel.efi, keelrun.efi, keel.img, keel.ko, keelrun for Linux in build/"
 	@echo "make run          the main job: Keel, and Debian's Linux in a child (MACHINE=qemu-svm)"
 	@echo "make run-linux    Linux as the management guest, and Debian's QEMU with a guest on its /dev/kvm"
 	@echo "make test         everything; test-quick: the short part; test-full: the long cases, too;"
