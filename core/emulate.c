@@ -819,10 +819,11 @@ static enum emulation_result attempt(struct context *c)
 	stop = execute(c);
 	/* Between answers of the VMM a missing frame must not make the device act twice. */
 	em->active = stop == STOP_USER || (stop == STOP_MEMORY && em->active && em->count);
-	switch (stop) {
-	case GO:
+	if (stop == GO)
 		complete(c);
-		return EMULATE_DONE;
+	if (c->told) /* whatever came after that */
+		return EMULATE_USER;
+	switch (stop) {
 	case STOP_USER:
 		return EMULATE_USER;
 	case STOP_MEMORY:
@@ -892,17 +893,16 @@ enum emulation_result emulate_resume(struct vcpu *vcpu)
 	if (!em->active)
 		return EMULATE_DONE;
 	context_init(&c, vcpu, &cs);
-	if (vcpu->exit.reason == USER_MMIO) {
-		vcpu->exit.reason = USER_UNKNOWN;
+	if (vcpu->exit.reason == USER_MMIO && !vcpu->exit.mmio.write) {
 		for (u32 i = 0; i < vcpu->exit.mmio.length; i++)
 			data |= (u64)vcpu->exit.mmio.data[i] << (8 * i);
 		em->done[em->count++] = (struct emulation_access){
 			.gpa = vcpu->exit.mmio.gpa,
 			.data = data,
 			.length = vcpu->exit.mmio.length,
-			.write = vcpu->exit.mmio.write,
 		};
 	}
+	vcpu->exit.reason = USER_UNKNOWN;
 	if (em->rip != linear_rip(&c, &cs)) { /* the VMM moved the vCPU: nothing to go on with */
 		em->active = false;
 		return EMULATE_DONE;

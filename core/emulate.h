@@ -20,8 +20,9 @@ struct emulation_access {
 };
 
 enum emulation_result {
-	EMULATE_DONE,	 /* executed; RIP and state are updated; events may be queued */
-	EMULATE_USER,	 /* vcpu->exit holds an MMIO access for the VMM; then emulate_resume() */
+	EMULATE_DONE, /* executed; RIP and state are updated; events may be queued */
+	EMULATE_USER, /* vcpu->exit holds an MMIO access for the VMM. Where emulation.active is set,
+		       * emulate_resume() then; else that write was the instruction's end */
 	EMULATE_FAULT,	 /* vcpu->exit.memory: a guest frame needs a page. After that: where
 			  * emulation.active is set (only from emulate_resume()), emulate_resume()
 			  * again, else enter the guest */
@@ -32,7 +33,7 @@ enum emulation_result {
 
 struct emulation {
 	bool active; /* an instruction waits for the VMM's answer, or for a guest frame */
-	u8 count;    /* accesses settled */
+	u8 count;    /* accesses settled, with a write that the VMM is told of */
 	struct insn insn;
 	u64 rip; /* linear, where the instruction stood */
 	struct emulation_access done[EMULATION_ACCESSES];
@@ -49,8 +50,8 @@ struct vcpu;
  */
 enum emulation_result emulate(struct vcpu *vcpu, const struct vm_exit *e);
 /*
- * Goes on with the same instruction. Where vcpu->exit.reason is still USER_MMIO, vcpu->exit.mmio
- * holds the VMM's answer; it is taken in once. When RIP is not where it was (the VMM set it), the
- * rest of the instruction is dropped: EMULATE_DONE.
+ * Goes on with the same instruction. Where vcpu->exit.reason is still USER_MMIO and it was a read,
+ * vcpu->exit.mmio holds the VMM's answer; it is taken in once. When RIP is not where it was (the
+ * VMM set it), the rest of the instruction is dropped: EMULATE_DONE.
  */
 enum emulation_result emulate_resume(struct vcpu *vcpu);

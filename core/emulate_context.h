@@ -29,6 +29,7 @@ struct context {
 	bool segments; /* protected mode: segment types count */
 	bool locked;   /* LOCK, or XCHG */
 	bool retired;  /* RIP and the traps are settled already */
+	bool told;     /* vcpu->exit has a write of this attempt */
 };
 
 /* A memory operand, translated and checked: at most two pages. */

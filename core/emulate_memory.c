@@ -137,18 +137,23 @@ static void settle(struct emulation *em, gpa_t gpa, u32 length, bool write, u64 
 		.gpa = gpa, .data = data, .length = length, .write = write};
 }
 
-/* The VMM's turn; its answer comes back through emulate_resume(). */
-static enum stop ask_user(struct vcpu *vcpu, gpa_t gpa, u32 length, bool write, u64 value)
+/*
+ * The VMM's turn. What is read comes back through emulate_resume(). What is written is settled by
+ * telling it: where it is the last access, the instruction is complete when the VMM sees it, as
+ * with Linux's KVM.
+ */
+static enum stop ask_user(struct context *c, gpa_t gpa, u32 length, bool write, u64 value)
 {
-	struct vcpu_exit *exit = &vcpu->exit;
+	struct vcpu_exit *exit = &c->vcpu->exit;
 
 	exit->reason = USER_MMIO;
 	exit->mmio.gpa = gpa;
 	exit->mmio.length = length;
 	exit->mmio.write = write;
 	copy(exit->mmio.data, &value, sizeof(value));
-	vcpu->emulation.active = true;
-	return STOP_USER;
+	c->vcpu->emulation.active = true;
+	c->told = write;
+	return write ? GO : STOP_USER;
 }
 
 /* True: a device settled it. */
@@ -183,10 +188,16 @@ static enum stop mmio(struct context *c, gpa_t gpa, u32 length, bool write, u64 
 			*value = done->data;
 		return GO;
 	}
+	if (c->told) /* one access an exit, and none before its turn */
+		return STOP_USER;
 	if (em->count == EMULATION_ACCESSES)
 		return STOP_UNKNOWN;
-	if (length & (length - 1) || !ask_devices(c->vcpu, gpa.v, length, write, value))
-		return ask_user(c->vcpu, gpa, length, write, write ? *value : 0);
+	if (length & (length - 1) || !ask_devices(c->vcpu, gpa.v, length, write, value)) {
+		enum stop stop = ask_user(c, gpa, length, write, write ? *value : 0);
+
+		if (stop)
+			return stop;
+	}
 	settle(em, gpa, length, write, *value);
 	c->next++;
 	return GO;

@@ -112,7 +112,7 @@ enum stop string_execute(struct context *c)
 		vcpu_set_rflags(c->vcpu, c->rflags);
 		c->vcpu->emulation.count = 0;
 		c->next = 0;
-		if (step)
+		if (step || c->told)
 			break;
 	}
 	if (done)

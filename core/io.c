@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * IN, OUT, INS and OUTS: a port device of the VM answers, or the VMM does. Strings move in pieces:
- * registers are updated after each, so the guest's own re-execution is the loop.
+ * registers are updated after each, so the guest's own re-execution is the loop. The VMM gets OUTS
+ * by single elements, as from Linux's KVM: some VMMs take all of an exit's data as one access.
  */
 #include "arch-x86/regs.h"
 #include "core/run.h"
@@ -165,6 +166,17 @@ static int to_vmm(struct vcpu *vcpu, u32 count)
 	return RUN_USER;
 }
 
+/* One element of OUTS. It is complete then: there is no answer to it. */
+static int element_to_vmm(struct vcpu *vcpu, const u8 *data)
+{
+	if (vcpu->io_data)
+		memcpy(vcpu->io_data, data, vcpu->io.size);
+	to_vmm(vcpu, 1);
+	string_advance(vcpu, 1);
+	vcpu->exit_pending = false;
+	return RUN_USER;
+}
+
 static bool is_device(struct vcpu *vcpu)
 {
 	return bus_claims(&vcpu->vm->ports, vcpu->io.port, vcpu->io.size);
@@ -175,7 +187,6 @@ static int string_exit(struct vcpu *vcpu, const struct vm_exit *e)
 {
 	const struct io_access *io = &vcpu->io;
 	bool device = is_device(vcpu), any = false;
-	u8 *page = vcpu->io_data;
 	u8 local[DEVICE_BYTES];
 	u64 left = string_left(vcpu), linear;
 	u32 count, length;
@@ -185,25 +196,16 @@ static int string_exit(struct vcpu *vcpu, const struct vm_exit *e)
 		vcpu_skip(vcpu, io->insn_len);
 		return RUN_CONTINUE;
 	}
-	count = string_batch(vcpu, left, device ? DEVICE_BYTES : EXIT_IO_BYTES);
+	count = string_batch(vcpu, left, device ? DEVICE_BYTES : io->in ? EXIT_IO_BYTES : io->size);
 	length = count * io->size;
 	error = to_linear(vcpu, io->segment, string_offset(vcpu), length, io->in, &linear);
 	if (!error)
-		error = copy_linear(vcpu, linear,
-				    io->in   ? NULL
-				    : device ? local
-					     : page,
-				    length, io->in);
+		error = copy_linear(vcpu, linear, io->in ? NULL : local, length, io->in);
 	if (error)
 		return run_access_failed(vcpu, error, e);
-	if (!device)
-		return to_vmm(vcpu, count);
-	if (!device_transfer(vcpu, local, count, &any) && !any) {
-		/* Its device is switched off after all. */
-		if (!io->in && page)
-			memcpy(page, local, length);
-		return to_vmm(vcpu, count);
-	}
+	/* A device may be switched off after all. */
+	if (!device || (!device_transfer(vcpu, local, count, &any) && !any))
+		return io->in ? to_vmm(vcpu, count) : element_to_vmm(vcpu, local);
 	if (io->in && copy_linear(vcpu, linear, local, length, true))
 		return RUN_FAULT;
 	string_advance(vcpu, count);
@@ -332,7 +334,7 @@ static noinline bool complete_string(struct vcpu *vcpu)
 	u64 linear;
 	int error = 0;
 
-	if (io->in && page) {
+	if (page) {
 		u32 length = io->count * io->size;
 
 		error = to_linear(vcpu, SEG_ES, string_offset(vcpu), length, true, &linear);

@@ -124,7 +124,7 @@ static int emulated(struct vcpu *vcpu, enum emulation_result result)
 	case EMULATE_DONE:
 		return RUN_CONTINUE;
 	case EMULATE_USER:
-		vcpu->exit_pending = true;
+		vcpu->exit_pending = vcpu->emulation.active;
 		return RUN_USER;
 	case EMULATE_FAULT:
 		return RUN_FAULT;

@@ -287,6 +287,7 @@ static void disabled_exits(void)
 	set_slot(0, 0, MEMORY, memory, 0);
 	vcpu = add_vcpu(0, &run);
 	START(halt_here);
+	let_interrupts_in();
 	is("HLT does not exit", enter_briefly(), -EINTR);
 	is("exit reason", run->exit_reason, KVM_EXIT_INTR);
 }

@@ -209,6 +209,14 @@ struct kvm_sregs sregs(void)
 	return s;
 }
 
+void let_interrupts_in(void)
+{
+	struct kvm_regs r = regs();
+
+	r.rflags |= RFLAGS_IF;
+	set_regs(&r);
+}
+
 void real_mode(int fd, uint64_t rip)
 {
 	struct kvm_regs r = {.rip = rip, .rsp = STACK, .rflags = 2};

@@ -54,6 +54,8 @@ enum chips { NO_CHIPS, ALL_CHIPS, SPLIT_CHIPS };
 #define STACK  0x7000ul
 #define TABLES 0x70000ul /* long mode's page tables: 6 pages */
 
+#define RFLAGS_IF 0x200ul
+
 extern int kvm, vm, vcpu;
 extern struct kvm_run *run;
 extern uint8_t *memory;
@@ -77,6 +79,11 @@ void long_mode(int fd, uint64_t rip); /* 4 GiB mapped one to one */
 struct kvm_regs regs(void);
 void set_regs(const struct kvm_regs *r);
 struct kvm_sregs sregs(void);
+/*
+ * Interrupts on, in a guest that does not exit by itself: Bochs sees no external-interrupt exit of one that is
+ * entered with RFLAGS.IF clear, so nothing would end it there.
+ */
+void let_interrupts_in(void);
 
 /* KVM_RUN; a signal ends it after some seconds (EINTR). */
 long enter(void);
