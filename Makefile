@@ -234,12 +234,12 @@ $(B)/kvm/%: tests/kvm/%.c
 # Clients of Linux alone
 LINUX_CLIENTS := $(patsubst tests/kvm/linux/%.c,%,$(wildcard tests/kvm/linux/*.c))
 
-$(B)/kvm/linux/%: tests/kvm/linux/%.c tests/kvm/linux/flat.h
+$(B)/kvm/linux/%: tests/kvm/linux/%.c tests/kvm/linux/flat.h tests/kvm/linux/stats.h
 	@mkdir -p $(@D)
 	$(CC) -O2 -static -pthread -Wall -I. $< -o $@
 
 # One of them as a 32-bit program, too
-$(B)/kvm/linux/driver32: tests/kvm/linux/driver.c
+$(B)/kvm/linux/driver32: tests/kvm/linux/driver.c tests/kvm/linux/stats.h
 	scripts/setup --quiet
 	@mkdir -p $(@D)
 	$(CC) -m32 -O2 -static -pthread -Wall -isystem /usr/include/x86_64-linux-gnu $< -o $@

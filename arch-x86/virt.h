@@ -253,6 +253,7 @@ struct virt_vm {
 	 * processor's log is on while there are any.
 	 */
 	u32 dirty_logs;
+	bool slat_accessed; /* with VIRT_SLAT_AD: mm/ looks at accessed flags; set once, as above */
 	void *msr_map, *io_map;
 	hpa_t msr_map_hpa, io_map_hpa;
 };
@@ -354,13 +355,14 @@ enum virt_feature {
 	VIRT_WAITPKG = BIT(14),
 	VIRT_SLAT_2M = BIT(15),
 	VIRT_VIRTUAL_NMI = BIT(16), /* VMX: the processor follows the blocking of NMIs */
+	VIRT_SLAT_AD = BIT(17),	    /* it sets the accessed flags of second-level leaves */
 };
 
 /* Those that a guest does not see, so that a VM can do without. */
 #define VIRT_HIDDEN_FEATURES                                                                       \
 	(VIRT_NEXT_RIP | VIRT_DECODE_ASSISTS | VIRT_FLUSH_BY_ASID | VIRT_CLEAN_BITS |              \
 	 VIRT_TSC_SCALING | VIRT_PAUSE_FILTER | VIRT_SLAT_1G | VIRT_PREEMPT_TIMER | VIRT_PML |     \
-	 VIRT_VPID | VIRT_TPR_SHADOW | VIRT_SLAT_2M | VIRT_VIRTUAL_NMI)
+	 VIRT_VPID | VIRT_TPR_SHADOW | VIRT_SLAT_2M | VIRT_VIRTUAL_NMI | VIRT_SLAT_AD)
 
 struct virt_ops {
 	const char *name; /* "SVM", "VMX" */

@@ -321,7 +321,7 @@ static int exit_mmio(struct vcpu *vcpu, const struct vm_exit *e)
 	/* The event would be lost, or delivered twice: KVM gives up here as well. */
 	if (e->vectoring.type != EVENT_NONE)
 		return run_internal_error(vcpu, INTERNAL_DELIVERY_EV, e);
-	/* While VIRT_PML logs, a walk of tables in a read-only slot counts as a write. */
+	/* With EPT's A/D flags on, a walk of tables in a read-only slot counts as a write. */
 	if (e->slat.table_walk && !memslot_find(&vcpu->vm->mem, e->slat.gpa)) {
 		vcpu->fetch_error = 0;
 		return run_internal_error(vcpu, INTERNAL_EMULATION, e);

@@ -93,10 +93,15 @@ enum keel_reply {
 	KEEL_IO(0x15) /* RDX first physical address, R8 frames (at most 2^20): 1: there are        \
 			 more behind; RDX how many are Keel's or leave, R8 how many are            \
 			 mapped by guests */
-#define KEEL_MAPPED                                                                                \
-	KEEL_IO(0x17) /* on a VM: struct keel_map (hpa and flags not used): 1: some page of        \
-			 it is mapped */
+#define KEEL_YOUNG                                                                                 \
+	KEEL_IO(0x17) /* on a VM: struct keel_map (hpa not used), enum keel_young_flags: 1: the    \
+			 guest has used some page of it; RDX: where to go on */
 #define KEEL_SHOW_VIRT KEEL_IO(0x16) /* RDX 1: CPUID at CPL 3 shows VMX or SVM, 0: it does not */
+
+enum keel_young_flags {
+	KEEL_YOUNG_CLEAR = 1, /* from now on they count as not used */
+	KEEL_YOUNG_FLUSH = 2, /* also where a processor's TLB still has them */
+};
 
 enum keel_run_flags {
 	KEEL_RUN_IMMEDIATE = 1, /* a signal is pending: complete I/O, then KEEL_EINTR */

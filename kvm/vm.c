@@ -12,6 +12,9 @@
 #include "mm/frames.h"
 #include "mm/phys.h"
 
+/* What one KEEL_YOUNG looks at: the time that it may hold the locks. */
+#define YOUNG_BYTES (128ull << 20)
+
 /* ---- memory ---------------------------------------------------------------------------- */
 
 /* Holds vm->lock: a change of the slots ends with its second step, before the next begins. */
@@ -43,33 +46,63 @@ static s64 map(struct call *call)
 			     args->flags & KEEL_MAP_WRITE);
 }
 
+static int unmap_pages(struct vm *vm, gpa_t gpa, u64 size)
+{
+	int error = guest_mem_unmap(&vm->mem, gpa, size);
+
+	if (error && error != -EAGAIN)
+		return error;
+	vm_flush_wait(vm);
+	guest_mem_unmap_finish(&vm->mem, gpa, size);
+	return error;
+}
+
 static s64 unmap(struct call *call)
 {
 	const struct keel_map *args = call->data;
-	struct guest_mem *mem = &call->vm->mem;
-	int error;
+	int used;
 
 	if (args->size > KEEL_MAP_BYTES)
 		return -E2BIG;
 	/* Linux asks for every page that it takes from the VMM, used by the guest or not. */
-	error = guest_mem_used(mem, GPA(args->gpa), args->size);
-	if (error <= 0)
-		return error;
-	error = guest_mem_unmap(mem, GPA(args->gpa), args->size);
-	if (error && error != -EAGAIN)
-		return error;
-	vm_flush_wait(call->vm);
-	guest_mem_unmap_finish(mem, GPA(args->gpa), args->size);
-	return error;
+	used = guest_mem_used(&call->vm->mem, GPA(args->gpa), args->size);
+	return used <= 0 ? used : unmap_pages(call->vm, GPA(args->gpa), args->size);
 }
 
-static s64 mapped(struct call *call)
+/* Without accessed flags a page is young when it is mapped: the guest has touched it since. */
+static s64 young_by_mapping(struct vm *vm, gpa_t gpa, u64 size, bool clear)
+{
+	int mapped = guest_mem_mapped(&vm->mem, gpa, size);
+
+	/* What is too much for one unmap stays mapped, and young. */
+	if (mapped > 0 && clear)
+		unmap_pages(vm, gpa, size);
+	return mapped;
+}
+
+static s64 young(struct call *call)
 {
 	const struct keel_map *args = call->data;
+	bool clear = args->flags & KEEL_YOUNG_CLEAR, flush = args->flags & KEEL_YOUNG_FLUSH;
+	struct guest_mem *mem = &call->vm->mem;
+	gpa_t gpa = GPA(args->gpa);
+	u64 part = MIN(args->size, YOUNG_BYTES);
+	int mapped;
 
+	if (args->flags & ~(u64)(KEEL_YOUNG_CLEAR | KEEL_YOUNG_FLUSH))
+		return -EINVAL;
 	if (args->size > KEEL_MAP_BYTES)
 		return -E2BIG;
-	return guest_mem_mapped(&call->vm->mem, GPA(args->gpa), args->size);
+	/* As above; and the range is valid as a whole. */
+	mapped = guest_mem_mapped(mem, gpa, args->size);
+	if (mapped < 0)
+		return mapped;
+	call->result2 = gpa.v + (mapped ? part : args->size);
+	if (!mapped)
+		return 0;
+	if (call->vm->virt.features & VIRT_SLAT_AD)
+		return guest_mem_accessed(mem, gpa, part, clear, flush);
+	return young_by_mapping(call->vm, gpa, part, clear);
 }
 
 /*
@@ -468,7 +501,7 @@ static const struct request rows[] = {
 	{KEEL_RESAMPLE, 0, 0, 0, resample},
 	{KEEL_MAP, sizeof(struct keel_map), 0, 0, map},
 	{KEEL_UNMAP, sizeof(struct keel_map), 0, 0, unmap},
-	{KEEL_MAPPED, sizeof(struct keel_map), 0, 0, mapped},
+	{KEEL_YOUNG, sizeof(struct keel_map), 0, 0, young},
 	{KEEL_TAKE_WAKE, 0, 0, 0, take_wake},
 	{KVM_SET_USER_MEMORY_REGION, sizeof(struct kvm_userspace_memory_region), 0, REQUEST_LOCK,
 	 set_user_memory_region},

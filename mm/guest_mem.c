@@ -196,6 +196,18 @@ int guest_mem_used(struct guest_mem *m, gpa_t gpa, u64 size)
 	return mapped ?: unmapping;
 }
 
+int guest_mem_accessed(struct guest_mem *m, gpa_t gpa, u64 size, bool clear, bool flush)
+{
+	bool accessed;
+
+	if (m->identity || !range_valid(gpa.v, size, RADIX_LIMIT))
+		return -EINVAL;
+	spin_lock(&m->lock);
+	accessed = stage2_accessed(&m->s2, gpa, size, clear, flush);
+	spin_unlock(&m->lock);
+	return accessed;
+}
+
 int guest_mem_release(struct guest_mem *m, u64 budget)
 {
 	int error;

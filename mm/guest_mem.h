@@ -99,6 +99,11 @@ void guest_mem_unmap_finish(struct guest_mem *m, gpa_t gpa, u64 size);
 /* 1: some page of [gpa, gpa + size) is mapped, 0: none is. -EINVAL as above. */
 int guest_mem_mapped(struct guest_mem *m, gpa_t gpa, u64 size);
 /*
+ * VIRT_SLAT_AD: stage2_accessed() as 1 or 0. -EINVAL as above. It takes as long as the range has
+ * pages.
+ */
+int guest_mem_accessed(struct guest_mem *m, gpa_t gpa, u64 size, bool clear, bool flush);
+/*
  * 1: some page of it is mapped, or may be in a TLB still, since an unmap of this VM has not been
  * finished; 0: there is nothing to unmap or to wait for. -EINVAL as above.
  */

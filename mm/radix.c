@@ -32,14 +32,16 @@ enum ept_bits {
 
 /*
  * Nested walks are user accesses: APM vol. 2, "Nested versus Guest Page Faults, Fault Ordering".
- * In both formats accessed and dirty flags are set from the start: the processor never writes an
- * entry, but for the dirty flag where its log of writes is in use (mm/dirty.c).
+ * In both formats accessed and dirty flags are set from the start: the processor writes an entry
+ * only to set the dirty flag where its log of writes is in use (mm/dirty.c), and the accessed flag
+ * of a leaf that stage2_accessed() has cleared.
  */
 const struct radix_format radix_npt = {
 	.present = LONG_P,
 	.table = LONG_P | LONG_W | LONG_U | LONG_A,
 	.leaf = LONG_P | LONG_U | LONG_A,
 	.write = LONG_W,
+	.accessed = LONG_A,
 	.dirty = LONG_D,
 	.no_exec = LONG_NX,
 	.zero_page = LONG_AVL9,
@@ -51,6 +53,7 @@ const struct radix_format radix_ept = {
 	.table = EPT_R | EPT_W | EPT_X | EPT_A,
 	.leaf = EPT_R | EPT_A,
 	.write = EPT_W,
+	.accessed = EPT_A,
 	.dirty = EPT_D,
 	.exec = EPT_X,
 	.type_shift = EPT_TYPE_SHIFT,

@@ -23,6 +23,7 @@ struct radix_format {
 	u64 table;	/* the bits of an entry that points to a table: grants all */
 	u64 leaf;	/* bits that every leaf has: readable */
 	u64 write;	/* set when writable */
+	u64 accessed;	/* the processor sets it when it uses the leaf */
 	u64 dirty;	/* set when written to */
 	u64 exec;	/* set when executable */
 	u64 no_exec;	/* set when not executable */

@@ -200,7 +200,7 @@ static int leaf_level(const struct stage2 *s, u64 gpa, u64 hpa, u64 size)
 /* Could a processor that still holds `old` do what `new` does not allow, or go elsewhere? */
 static bool entry_loses(const struct radix_format *f, u64 old, u64 new)
 {
-	u64 permissions = f->write | f->dirty | f->exec | f->no_exec | f->may_write;
+	u64 permissions = f->write | f->accessed | f->dirty | f->exec | f->no_exec | f->may_write;
 
 	if (!radix_present(f, old))
 		return false;
@@ -252,7 +252,7 @@ static u64 *table_slot(struct stage2 *s, u64 address, int level)
 	}
 }
 
-/* Are these 512 leaves of `level` one larger page? */
+/* Are these 512 leaves of `level` one larger page, used or not? */
 static bool table_uniform(const struct stage2 *s, const u64 *table, int level)
 {
 	u64 span = RADIX_SPAN(level), first = table[0];
@@ -262,7 +262,7 @@ static bool table_uniform(const struct stage2 *s, const u64 *table, int level)
 	    !IS_ALIGNED(first & RADIX_ADDRESS, RADIX_SPAN(level + 1)))
 		return false;
 	for (u64 i = ENTRIES - 1; i; i--)
-		if (table[i] != first + i * span)
+		if ((table[i] ^ (first + i * span)) & ~s->format->accessed)
 			return false;
 	return true;
 }
@@ -281,7 +281,7 @@ static bool merge(struct stage2 *s, u64 address)
 		if (!table_uniform(s, table_of(*slot), level - 1))
 			break;
 		old = *slot;
-		entry_set(slot, table_of(old)[0] | RADIX_LARGE);
+		entry_set(slot, table_of(old)[0] | s->format->accessed | RADIX_LARGE);
 		retire(s, old, level);
 		merged = true;
 	}
@@ -446,6 +446,38 @@ int stage2_make_writable(struct stage2 *s, gpa_t gpa, bool whole)
 out:
 	spin_unlock(&s->lock);
 	return error;
+}
+
+/* SDM vol. 3, "Accessed and Dirty Flags for EPT": not before their EPTP says so. */
+static bool accessed_flags_begin(struct stage2 *s)
+{
+	if (s->vm->slat_accessed)
+		return false;
+	s->vm->slat_accessed = true;
+	return true;
+}
+
+bool stage2_accessed(struct stage2 *s, gpa_t gpa, u64 size, bool clear, bool flush)
+{
+	struct radix_cursor c = {.address = gpa.v};
+	u64 end = gpa.v + size, accessed = s->format->accessed;
+	bool found = false;
+
+	CHECK(range_valid(gpa.v, size, RADIX_LIMIT));
+	spin_lock(&s->lock);
+	for (; radix_next(s->format, s->vm->slat_root, &c, end); c.address = radix_behind(&c)) {
+		if (!radix_present(s->format, *c.entry) || !(*c.entry & accessed))
+			continue;
+		found = true;
+		if (!clear)
+			break;
+		/* The processor may be setting the dirty flag. */
+		__atomic_fetch_and(c.entry, ~accessed, __ATOMIC_RELAXED);
+	}
+	if (found && clear && (accessed_flags_begin(s) || flush))
+		generation_grow(s);
+	spin_unlock(&s->lock);
+	return found;
 }
 
 /* ---- unmapping counted frames ---------------------------------------------------------------- */

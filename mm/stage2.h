@@ -77,6 +77,13 @@ void stage2_log_writes(struct stage2 *s, gpa_t gpa, u64 size);
  * -ENOMEM (no table for the split), -EACCES (not mapped, or without S2_MAY_WRITE).
  */
 int stage2_make_writable(struct stage2 *s, gpa_t gpa, bool whole);
+/*
+ * VIRT_SLAT_AD: has a processor used a page of the range since it was mapped, which counts as a
+ * use, or since this cleared its accessed flag? A large page has one flag. A processor need not set
+ * a flag again while its TLB holds the page: with `flush` the generation grows, so that each vCPU
+ * drops that at its next entry, which need not be waited for.
+ */
+bool stage2_accessed(struct stage2 *s, gpa_t gpa, u64 size, bool clear, bool flush);
 
 /*
  * Unmapping memory whose frames are counted (mm/frames.h), in two steps and without memory.

@@ -89,7 +89,7 @@ static void read_features(u64 *features)
 	u32 edx = cpuid(0x8000000a, 0).edx;
 	u32 speculation = cpuid(0x80000008, 0).ebx;
 
-	*features = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG | VIRT_SLAT_2M;
+	*features = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG | VIRT_SLAT_2M | VIRT_SLAT_AD;
 	for (size_t i = 0; i < ARRAY_SIZE(map); i++)
 		if (edx & map[i].cpuid)
 			*features |= map[i].feature;

@@ -187,23 +187,26 @@ static void new_vpid(struct virt_vcpu *v, struct cpu *cpu)
 
 /*
  * SDM vol. 3, "Page-Modification Logging" and "Accessed and Dirty Flags for EPT". With these flags
- * on, the guest's page walks count as writes: so only while something is logged. The caller flushes
- * what was cached with the flags off.
+ * on, the guest's page walks count as writes: so only while something is logged, and from the first
+ * look at accessed flags on. The caller flushes what was cached with the flags off.
  */
 static void prepare_log(struct virt_vcpu *v)
 {
 	struct vmx_vcpu *x = vmx_of(v);
-	bool on = x->log && v->vm->dirty_logs;
+	bool log = x->log && v->vm->dirty_logs;
+	bool flags = log || (v->features & VIRT_SLAT_AD && v->vm->slat_accessed);
 
-	if (on == !!(x->cpu2 & CPU2_PML))
+	if (flags != !!(x->eptp & EPTP_AD)) {
+		x->eptp ^= EPTP_AD;
+		vmwrite(VMCS_EPTP, x->eptp);
+	}
+	if (log == !!(x->cpu2 & CPU2_PML))
 		return;
-	if (on) {
+	if (log) {
 		vmwrite(VMCS_PML_ADDRESS, ptr_phys(x->log).v);
 		vmwrite(VMCS_GUEST_PML_INDEX, LOG_LAST);
 		v->once = true;
 	}
-	x->eptp ^= EPTP_AD;
-	vmwrite(VMCS_EPTP, x->eptp);
 	VMX_CONTROL(v, cpu2, VMCS_CPU_CONTROLS2, x->cpu2 ^ CPU2_PML);
 }
 

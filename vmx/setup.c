@@ -177,6 +177,8 @@ static void read_features(u64 *features)
 		*features |= VIRT_PREEMPT_TIMER;
 	if (!(f->cpu.zero & CPU_TPR_SHADOW))
 		*features |= VIRT_TPR_SHADOW;
+	if (f->ept_vpid & EPT_CAP_AD)
+		*features |= VIRT_SLAT_AD;
 	if (!(f->cpu2.zero & CPU2_PML) && f->ept_vpid & EPT_CAP_AD)
 		*features |= VIRT_PML;
 	if (has_vpid())

@@ -35,7 +35,8 @@ static const struct name features[] = {{"next-rip", VIRT_NEXT_RIP},
 				       {"xsaves", VIRT_XSAVES},
 				       {"waitpkg", VIRT_WAITPKG},
 				       {"slat-2m", VIRT_SLAT_2M},
-				       {"virtual-nmi", VIRT_VIRTUAL_NMI}};
+				       {"virtual-nmi", VIRT_VIRTUAL_NMI},
+				       {"slat-ad", VIRT_SLAT_AD}};
 static const struct name tests[] = {{"root-pf", ROOT_TEST_PAGE_FAULT},
 				    {"root-df", ROOT_TEST_DOUBLE_FAULT},
 				    {"launch-fail", ROOT_TEST_LAUNCH}};

@@ -16,32 +16,56 @@
 #include <linux/swap.h>
 #include <linux/uaccess.h>
 
+/* Of user addresses, under one hold of map_lock. Keel does as much in one hypercall. */
+#define PIECE (128ul << 20)
+
 static u64 slot_hva(const struct keel_slot *slot)
 {
 	return slot->hva.start;
 }
 
-/* ---- unmapping ---- */
+/* ---- unmapping, and what the guest uses ---- */
+
+static struct keel_result map_call(struct keel_vm *vm, u32 request)
+{
+	struct keel_result r =
+		hypercall(vm->handle, request, virt_to_phys(&vm->map), sizeof(vm->map), 0);
+
+	if (r.reply & KEEL_REPLY_WAKE)
+		vm_take_wakes(vm);
+	return r;
+}
 
 /* Returns when no CPU uses the old translations. Holds map_lock. */
 static void unmap(struct keel_vm *vm, u64 gpa, u64 size)
 {
+	struct keel_result r;
+
 	vm->unmaps++;
-	while (size) {
-		u64 part = min_t(u64, size, KEEL_MAP_BYTES);
+	vm->map = (struct keel_map){.gpa = gpa, .size = size};
+	do
+		r = map_call(vm, KEEL_UNMAP);
+	while (r.value == -EAGAIN);
+	WARN_ON_ONCE(r.value && !READ_ONCE(vm->dead));
+}
+
+/* Has the guest used a page of it? flags: enum keel_young_flags. Holds map_lock. */
+static bool young(struct keel_vm *vm, u64 gpa, u64 size, u64 flags)
+{
+	u64 end = gpa + size;
+	bool young = false;
+
+	while (gpa < end) {
 		struct keel_result r;
 
-		vm->map = (struct keel_map){.gpa = gpa, .size = part};
-		do
-			r = hypercall(vm->handle, KEEL_UNMAP, virt_to_phys(&vm->map),
-				      sizeof(vm->map), 0);
-		while (r.value == -EAGAIN);
-		WARN_ON_ONCE(r.value && !READ_ONCE(vm->dead));
-		if (r.reply & KEEL_REPLY_WAKE)
-			vm_take_wakes(vm);
-		gpa += part;
-		size -= part;
+		vm->map = (struct keel_map){.gpa = gpa, .size = end - gpa, .flags = flags};
+		r = map_call(vm, KEEL_YOUNG);
+		if (WARN_ON_ONCE(r.value < 0 && !READ_ONCE(vm->dead)) || r.value < 0)
+			break;
+		young |= r.value;
+		gpa = r.second;
 	}
+	return young;
 }
 
 /* Where a slot and [start, end) of user addresses meet. */
@@ -58,16 +82,40 @@ static struct part part_of(struct interval_tree_node *node, u64 start, u64 end)
 	return (struct part){slot->gpa + (first - slot_hva(slot)), behind - first};
 }
 
-/* [start, end): user addresses. */
+/*
+ * What slots show of [start, end), user addresses: KEEL_UNMAP, or KEEL_YOUNG with its flags.
+ * map_lock is let go between pieces, so slots may come and go meanwhile.
+ */
+static bool walk_users(struct keel_vm *vm, u64 start, u64 end, u32 request, u64 flags)
+{
+	struct interval_tree_node *node;
+	bool found = false;
+
+	while (start < end) {
+		u64 behind;
+
+		spin_lock(&vm->map_lock);
+		node = interval_tree_iter_first(&vm->hvas, start, end - 1);
+		if (node)
+			start = max_t(u64, start, node->start);
+		behind = node ? min_t(u64, end, start + PIECE) : end;
+		for (; node; node = interval_tree_iter_next(node, start, behind - 1)) {
+			struct part part = part_of(node, start, behind);
+
+			if (request == KEEL_UNMAP)
+				unmap(vm, part.gpa, part.size);
+			else
+				found |= young(vm, part.gpa, part.size, flags);
+		}
+		spin_unlock(&vm->map_lock);
+		start = behind;
+	}
+	return found;
+}
+
 static void unmap_users(struct keel_vm *vm, u64 start, u64 end)
 {
-	struct interval_tree_node *node = interval_tree_iter_first(&vm->hvas, start, end - 1);
-
-	for (; node; node = interval_tree_iter_next(node, start, end - 1)) {
-		struct part part = part_of(node, start, end);
-
-		unmap(vm, part.gpa, part.size);
-	}
+	walk_users(vm, start, end, KEEL_UNMAP, 0);
 }
 
 static struct keel_vm *vm_of(struct mmu_notifier *notifier)
@@ -87,8 +135,9 @@ static int invalidate_start(struct mmu_notifier *notifier, const struct mmu_noti
 		vm->invalid_start = range->start;
 		vm->invalid_end = range->end;
 	}
-	unmap_users(vm, range->start, range->end);
 	spin_unlock(&vm->map_lock);
+	/* From here on no fault maps anything of it. */
+	unmap_users(vm, range->start, range->end);
 	return 0;
 }
 
@@ -105,53 +154,30 @@ static void invalidate_end(struct mmu_notifier *notifier, const struct mmu_notif
 /* The process has ended: nothing of its memory stays mapped, though its files may stay open. */
 static void release(struct mmu_notifier *notifier, struct mm_struct *mm)
 {
-	struct keel_vm *vm = vm_of(notifier);
-
-	spin_lock(&vm->map_lock);
-	unmap_users(vm, 0, TASK_SIZE_MAX);
-	spin_unlock(&vm->map_lock);
+	unmap_users(vm_of(notifier), 0, TASK_SIZE_MAX);
 }
 
-/*
- * A page counts as used when it has been mapped since the last look: then the guest touched it.
- * What looks, unmaps.
- */
-static bool look(struct keel_vm *vm, unsigned long start, unsigned long end, bool unmap_too)
+/* With the flush, what a TLB holds has its flag set again when the guest next uses it. */
+static int clear_flush_young(struct mmu_notifier *notifier, struct mm_struct *mm,
+			     unsigned long start, unsigned long end)
 {
-	struct interval_tree_node *node;
-	bool young = false;
-
-	spin_lock(&vm->map_lock);
-	node = interval_tree_iter_first(&vm->hvas, start, end - 1);
-	for (; node; node = interval_tree_iter_next(node, start, end - 1)) {
-		struct part part = part_of(node, start, end);
-
-		vm->map = (struct keel_map){.gpa = part.gpa,
-					    .size = min_t(u64, part.size, KEEL_MAP_BYTES)};
-		if (hypercall(vm->handle, KEEL_MAPPED, virt_to_phys(&vm->map), sizeof(vm->map), 0)
-			    .value != 1)
-			continue;
-		young = true;
-		if (unmap_too)
-			unmap(vm, part.gpa, part.size);
-	}
-	spin_unlock(&vm->map_lock);
-	return young;
+	return walk_users(vm_of(notifier), start, end, KEEL_YOUNG,
+			  KEEL_YOUNG_CLEAR | KEEL_YOUNG_FLUSH);
 }
 
 static int clear_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long start,
 		       unsigned long end)
 {
-	return look(vm_of(notifier), start, end, true);
+	return walk_users(vm_of(notifier), start, end, KEEL_YOUNG, KEEL_YOUNG_CLEAR);
 }
 
 static int test_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long address)
 {
-	return look(vm_of(notifier), address, address + PAGE_SIZE, false);
+	return walk_users(vm_of(notifier), address, address + PAGE_SIZE, KEEL_YOUNG, 0);
 }
 
 static const struct mmu_notifier_ops notifier_ops = {
-	.clear_flush_young = clear_young,
+	.clear_flush_young = clear_flush_young,
 	.clear_young = clear_young,
 	.test_young = test_young,
 	.invalidate_range_start = invalidate_start,

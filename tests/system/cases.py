@@ -263,7 +263,7 @@ CASES += [
          linux_child("-m 512 -c 1", "keel.test=1,400,500") +
          ["--conf", "hw-off=next-rip,decode-assists,flush-by-asid,clean-bits,slat-1g,vpid,"
           "tpr-shadow,invpcid,rdtscp,xsaves,preemption-timer,pml,tsc-scaling,pause-filter,"
-          "slat-2m,virtual-nmi"],
+          "slat-2m,virtual-nmi,slat-ad"],
          [r"SELFTEST passed", r"keelrun: guest status 0"], by_hand=VMX),
     Case("Linux in a child, 8 vCPUs on 2 CPUs", 400,
          linux_child("-m 512 -c 8", "keel.test=8,400,100"),
@@ -344,6 +344,12 @@ CASES += [
          Linux(SWAP + CGROUP + "pressure overcommit && pressure hot", SWAPPING),
          [r"each time", r"PRESSURE passed", r"what the guest uses stays", r"PRESSURE passed"],
          forbid=[r"^FAIL", *OOPS]),
+    Case("Linux's /dev/kvm from keel.ko: Linux looks at what a guest uses", 120,
+         Linux(SWAP + "pressure looks", SWAPPING),
+         [r"no look unmapped", r"PRESSURE passed"], forbid=[r"^FAIL", *OOPS], by_hand=VMX),
+    Case("Linux's /dev/kvm from keel.ko: the same without accessed flags", 120,
+         Linux(SWAP + "pressure looks-unmap", (*SWAPPING, "--conf", "hw-off=slat-ad")),
+         [r"each look unmapped", r"PRESSURE passed"], forbid=[r"^FAIL", *OOPS]),
     Case("Linux's /dev/kvm from keel.ko: a VM is in its VMM's control group", 120,
          Linux(CGROUP + "limits", ("--memory", "1024")),
          [r"LIMITS passed"], forbid=[r"^FAIL", *OOPS]),

@@ -56,6 +56,7 @@ static const u32 numbers[KINDS][64] = {
 			KVM_SIGNAL_MSI,
 			KEEL_MAP,
 			KEEL_UNMAP,
+			KEEL_YOUNG,
 			KEEL_TAKE_WAKE,
 			KEEL_DO_WITHOUT,
 			KVM_SET_USER_MEMORY_REGION,
@@ -302,6 +303,12 @@ static void nearly_right(struct attempt *a)
 		a->extra = pages;
 		if (a->number == KEEL_RECLAIM)
 			call(0, KEEL_DONATE, base, 0, pages);
+		break;
+	case 14:
+		a->number = KEEL_YOUNG;
+		words[0] = below(512) * PAGE_SIZE;
+		words[2] = below(512) * PAGE_SIZE;
+		words[3] = below(4);
 		break;
 	case 13:
 		a->number = KVM_SET_BOOT_CPU_ID;

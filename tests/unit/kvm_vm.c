@@ -122,14 +122,93 @@ static void test_map_and_unmap(void **state)
 	assert_int_equal(map(KEEL_UNMAP, 0, 0, 1, 0), -EINVAL);
 	assert_int_equal(map(KEEL_UNMAP, ~0xfffull, 0, 0x2000, 0), -EINVAL);
 	assert_int_equal(map(KEEL_UNMAP, 0, 0, SIZE_1G + PAGE_SIZE, 0), -E2BIG);
-	assert_int_equal(map(KEEL_MAPPED, 0, 0, SIZE_1G, 0), 0);
-	assert_int_equal(map(KEEL_MAPPED, 0, 0, 1, 0), -EINVAL);
-	assert_int_equal(map(KEEL_MAPPED, 0, 0, SIZE_1G + PAGE_SIZE, 0), -E2BIG);
 	/* Deleting a slot unmaps it. */
 	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x10000, 1), 0);
-	assert_int_equal(map(KEEL_MAPPED, 0x8000, 0, 0x1000, 0), 1);
 	assert_int_equal(region(0, 0, 0, 0, 0), 0);
 	assert_int_equal(frame_mappings(HPA(GUEST_RAM)), 0);
+}
+
+#define CLEAR KEEL_YOUNG_CLEAR
+#define FLUSH KEEL_YOUNG_FLUSH
+
+static void test_young(void **state)
+{
+	assert_int_equal(region(0, 0, 0, SIZE_1G, 0x10000000), 0);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x10000, 1), 0);
+	assert_int_equal(map(KEEL_YOUNG, 0x8000, 0, 0x1000, 0), 1);
+	assert_int_equal(result2, 0x9000);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 0x10000, CLEAR), 1);
+	assert_int_equal(result2, 0x10000);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 0x10000, 0), 0);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 0x10000, CLEAR | FLUSH), 0);
+	/* They are mapped as before. */
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM)), 1);
+	assert_int_equal(map(KEEL_UNMAP, 0, 0, 0x10000, 0), 0);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM)), 0);
+}
+
+static void test_young_in_parts(void **state)
+{
+	u64 far = 200ull << 20;
+
+	assert_int_equal(region(0, 0, 0, SIZE_1G, 0x10000000), 0);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, SIZE_1G, CLEAR), 0);
+	assert_int_equal(result2, SIZE_1G);
+	assert_int_equal(map(KEEL_MAP, far, GUEST_RAM, 0x1000, 1), 0);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, SIZE_1G, CLEAR), 0);
+	assert_int_equal(result2, 128ull << 20);
+	assert_int_equal(map(KEEL_YOUNG, result2, 0, SIZE_1G - result2, CLEAR), 1);
+	assert_int_equal(result2, 256ull << 20);
+	assert_int_equal(map(KEEL_YOUNG, result2, 0, SIZE_1G - result2, CLEAR), 0);
+	assert_int_equal(result2, SIZE_1G);
+	assert_int_equal(map(KEEL_YOUNG, far, 0, 0x1000, 0), 0);
+}
+
+static void test_young_errors(void **state)
+{
+	u64 vcpu = vcpu_new(vm, 0);
+	struct keel_map m = {.size = 0x1000};
+
+	assert_int_equal(region(0, 0, 0, SIZE_1G, 0x10000000), 0);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x10000, 1), 0);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 0x1000, 4), -EINVAL);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 0x1000, ~0ull), -EINVAL);
+	assert_int_equal(map(KEEL_YOUNG, 1, 0, 0x1000, CLEAR), -EINVAL);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 1, CLEAR), -EINVAL);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 0, CLEAR), -EINVAL);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, SIZE_1G - 1, CLEAR), -EINVAL);
+	assert_int_equal(map(KEEL_YOUNG, ~0xfffull, 0, 0x2000, CLEAR), -EINVAL);
+	assert_int_equal(map(KEEL_YOUNG, BIT(48), 0, 0x1000, CLEAR), -EINVAL);
+	assert_int_equal(map(KEEL_YOUNG, BIT(48) - 0x1000, 0, 0x2000, CLEAR), -EINVAL);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, SIZE_1G + PAGE_SIZE, CLEAR), -E2BIG);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, ~0xfffull, CLEAR), -E2BIG);
+	assert_int_equal(request(0, KEEL_YOUNG, &m, sizeof(m)), -EINVAL);
+	assert_int_equal(request(vcpu, KEEL_YOUNG, &m, sizeof(m)), -EINVAL);
+	assert_int_equal(request(vm + 0x100, KEEL_YOUNG, &m, sizeof(m)), -EBADF);
+	assert_int_equal(request(vm, KEEL_YOUNG, &m, sizeof(m) - 1), -EINVAL);
+	assert_int_equal(call(vm, KEEL_YOUNG, FAKE_RAM_SIZE, sizeof(m), 0), -EFAULT);
+	/* None of them has cleared anything. */
+	for (u64 gpa = 0; gpa < 0x10000; gpa += 0x1000)
+		assert_int_equal(map(KEEL_YOUNG, gpa, 0, 0x1000, 0), 1);
+}
+
+/* Then a look unmaps. */
+static void test_young_without_accessed_flags(void **state)
+{
+	u64 used = virt_features & VIRT_HIDDEN_FEATURES;
+
+	assert_int_equal(call(vm, KEEL_DO_WITHOUT, VIRT_SLAT_AD, 0, 0), used & ~(u64)VIRT_SLAT_AD);
+	assert_int_equal(region(0, 0, 0, SIZE_1G, 0x10000000), 0);
+	assert_int_equal(map(KEEL_MAP, 0, GUEST_RAM, 0x10000, 1), 0);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 0x1000, 0), 1);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 0x1000, CLEAR | FLUSH), 1);
+	assert_int_equal(result2, 0x1000);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM)), 0);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM + 0x1000)), 1);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, 0x1000, CLEAR | FLUSH), 0);
+	assert_int_equal(map(KEEL_YOUNG, 0, 0, SIZE_1G, CLEAR), 1);
+	assert_int_equal(frame_mappings(HPA(GUEST_RAM + 0x1000)), 0);
+	assert_false(vm_of(vm)->virt.slat_accessed);
 }
 
 /* Between the two steps of an unmap, which another CPU is at. */
@@ -799,6 +878,10 @@ int main(void)
 		cmocka_unit_test_setup(test_unknown_requests, start),
 		cmocka_unit_test_setup(test_memory_regions, start),
 		cmocka_unit_test_setup(test_map_and_unmap, start),
+		cmocka_unit_test_setup(test_young, start),
+		cmocka_unit_test_setup(test_young_in_parts, start),
+		cmocka_unit_test_setup(test_young_errors, start),
+		cmocka_unit_test_setup(test_young_without_accessed_flags, start),
 		cmocka_unit_test_setup(test_map_during_an_unmap, start),
 		cmocka_unit_test_setup(test_dirty_log, start),
 		cmocka_unit_test_setup(test_clear_dirty_log, start),

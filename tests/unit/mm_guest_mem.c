@@ -200,6 +200,42 @@ static void test_is_mapped(void **state)
 	assert_int_equal(guest_mem_mapped(&mem, GPA(BIT(48)), PAGE_SIZE), -EINVAL);
 }
 
+static void test_is_accessed(void **state)
+{
+	assert_int_equal(map(SLOT + MIB, RAM, 2 * PAGE_SIZE, true), 0);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(SLOT), MIB, true, true), 0);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(SLOT), 2 * MIB, false, false), 1);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(SLOT + MIB), PAGE_SIZE, true, true), 1);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(SLOT + MIB), PAGE_SIZE, true, true), 0);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(SLOT), 2 * MIB, true, true), 1);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(SLOT), 2 * MIB, false, false), 0);
+	assert_int_equal(mappings(RAM), 1);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(1), PAGE_SIZE, true, true), -EINVAL);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(0), 0, true, true), -EINVAL);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(BIT(48)), PAGE_SIZE, true, true), -EINVAL);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(PAGE_SIZE), ~0ull << 12, true, true),
+			 -EINVAL);
+}
+
+/* A log of writes beside it, also the processor's own: neither takes the other's flag. */
+static void test_is_accessed_while_logged(void **state)
+{
+	u64 words[8 * MIB / PAGE_SIZE / 64];
+
+	assert_int_equal(map(SLOT, RAM, 2 * MIB, true), 0);
+	set(1, MEMSLOT_DIRTY, SLOT, 8 * MIB);
+	assert_int_equal(reach(SLOT, 8, true), 8);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(SLOT), 2 * MIB, true, true), 1);
+	assert_int_equal(reach(SLOT + PAGE_SIZE, 8, true), 8);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(SLOT), 2 * MIB, true, true), 0);
+	assert_int_equal(dirty_log_get(&mem, 1, words, sizeof(words)), 0);
+	assert_int_equal(words[0], 3);
+	assert_int_equal(guest_mem_accessed(&mem, GPA(SLOT), 2 * MIB, true, true), 0);
+	assert_int_equal(dirty_log_get(&mem, 1, words, sizeof(words)), 0);
+	assert_int_equal(words[0], 0);
+	assert_int_equal(mappings(RAM + PAGE_SIZE), 1);
+}
+
 /* While another CPU unmaps, a TLB may have what the tables have not any more. */
 static void test_is_used(void **state)
 {
@@ -916,6 +952,8 @@ int main(void)
 		cmocka_unit_test_setup(test_rights, setup),
 		cmocka_unit_test_setup(test_unmap_in_two_steps, setup),
 		cmocka_unit_test_setup(test_is_mapped, setup),
+		cmocka_unit_test_setup(test_is_accessed, setup),
+		BOTH(test_is_accessed_while_logged),
 		cmocka_unit_test_setup(test_is_used, setup),
 		cmocka_unit_test_setup(test_unmap_errors, setup),
 		cmocka_unit_test_setup(test_pool_comes_back, setup),

@@ -400,6 +400,113 @@ static void test_processors_log_beside_writes(void **state)
 	log_beside_writes(true);
 }
 
+/* ---- accessed flags beside a guest, and beside changes ---- */
+
+#define LOOKED 300
+
+/* A page that is missing for a moment is none of its business. */
+static void touching_guest(struct virt_vcpu *v, struct vm_exit *e)
+{
+	hpa_t hpa;
+
+	e->reason = EXIT_INTR;
+	for (u32 i = 0; i < AT_ONCE; i++) {
+		u64 gpa = random_of(&writer_seed) % LOGGED * PAGE_SIZE;
+
+		if (fake_guest_access(v, GPA(gpa), true, false, &hpa, NULL))
+			__atomic_fetch_add((u64 *)phys_ptr(hpa), 1, __ATOMIC_RELAXED);
+	}
+}
+
+static void *toucher(void *unused)
+{
+	struct vm_exit e;
+
+	fake_cpu_set(1);
+	virt->load(&vcpu, this_cpu());
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		virt->run(&vcpu, &e);
+		sched_yield();
+		__atomic_fetch_add(&passes[0], 1, __ATOMIC_SEQ_CST);
+	}
+	virt->put(&vcpu);
+	return NULL;
+}
+
+/* The large page is split, and merged again. */
+static void replace(u64 page)
+{
+	gpa_t gpa = GPA(page * PAGE_SIZE);
+
+	assert_int_equal(guest_mem_unmap(&mem, gpa, PAGE_SIZE), 0);
+	wait_for_writer();
+	guest_mem_unmap_finish(&mem, gpa, PAGE_SIZE);
+	assert_int_equal(frame_mappings(HPA(FAKE_GUEST + page * PAGE_SIZE)), 0);
+	assert_int_equal(
+		guest_mem_map(&mem, gpa, HPA(FAKE_GUEST + page * PAGE_SIZE), PAGE_SIZE, true), 0);
+}
+
+/* The pages that the guest used since the look before; *idle of them seemed not to be. */
+static u64 look_for_used(u64 *idle)
+{
+	u64 used = 0;
+
+	for (u64 i = 0; i < LOGGED; i++) {
+		if (word_of(i) == copied[i])
+			continue;
+		used++;
+		*idle += !guest_mem_accessed(&mem, GPA(i * PAGE_SIZE), PAGE_SIZE, false, false);
+	}
+	return used;
+}
+
+static void test_accessed_flags_beside_a_guest(void **state)
+{
+	u64 used = 0, idle = 0, unused = 0;
+	pthread_t thread;
+
+	random_begin();
+	writer_seed = random_below(1u << 30);
+	fake_machine_init(2);
+	fake_run = touching_guest;
+	fake_pool(&pool, 512);
+	vm = (struct virt_vm){.kind = VIRT_CHILD, .features = virt_features};
+	assert_int_equal(guest_mem_init(&mem, &vm, &pool, false), 0);
+	assert_int_equal(virt->vm_init(&vm, &pool), 0);
+	assert_int_equal(virt->vcpu_init(&vcpu, &vm, &pool), 0);
+	virt->release(&vcpu);
+	place(0, 0, LOGGED * PAGE_SIZE);
+	assert_int_equal(guest_mem_map(&mem, GPA(0), HPA(FAKE_GUEST), LOGGED * PAGE_SIZE, true), 0);
+	stop = false;
+	assert_int_equal(pthread_create(&thread, NULL, toucher, NULL), 0);
+	for (u64 i = 0; i < LOOKED; i++) {
+		u64 page = random_below(LOGGED);
+
+		replace(page);
+		/* Small pages again, whose flags are their own. */
+		assert_int_equal(guest_mem_unmap(&mem, GPA(page * PAGE_SIZE), PAGE_SIZE), 0);
+		wait_for_writer();
+		guest_mem_unmap_finish(&mem, GPA(page * PAGE_SIZE), PAGE_SIZE);
+		guest_mem_accessed(&mem, GPA(0), LOGGED * PAGE_SIZE, true, true);
+		wait_for_writer(); /* from the next run on its TLB is empty */
+		for (u64 k = 0; k < LOGGED; k++)
+			copied[k] = word_of(k);
+		wait_for_writer();
+		used += look_for_used(&idle);
+		for (u64 k = 0; k < LOGGED; k++)
+			unused += !guest_mem_accessed(&mem, GPA(k * PAGE_SIZE), PAGE_SIZE, false,
+						      false);
+		assert_int_equal(guest_mem_map(&mem, GPA(page * PAGE_SIZE),
+					       HPA(FAKE_GUEST + page * PAGE_SIZE), PAGE_SIZE, true),
+				 0);
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	assert_int_equal(idle, 0);
+	assert_true(used > LOOKED);
+	assert_true(unused > LOOKED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -407,6 +514,7 @@ int main(void)
 		cmocka_unit_test(test_lookups_beside_changes),
 		cmocka_unit_test(test_log_beside_writes),
 		cmocka_unit_test(test_processors_log_beside_writes),
+		cmocka_unit_test(test_accessed_flags_beside_a_guest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

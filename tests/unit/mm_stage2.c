@@ -647,6 +647,95 @@ static void test_release(void **state)
 	assert_int_equal(stage2_release(&s2, &at, 3), 0);
 }
 
+/* ---- accessed flags ---- */
+
+static bool accessed(u64 gpa, u64 size)
+{
+	return stage2_accessed(&s2, GPA(gpa), size, false, false);
+}
+
+static bool clear_accessed(u64 gpa, u64 size)
+{
+	return stage2_accessed(&s2, GPA(gpa), size, true, false);
+}
+
+static void test_what_is_mapped_is_accessed(void **state)
+{
+	u64 before;
+
+	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), 4 * PAGE_SIZE, RWX), 0);
+	assert_int_equal(stage2_map(&s2, GPA(SIZE_2M), HPA(SIZE_2M), SIZE_2M, RX), 0);
+	assert_true(accessed(3 * PAGE_SIZE, PAGE_SIZE));
+	assert_false(accessed(4 * PAGE_SIZE, SIZE_2M - 4 * PAGE_SIZE));
+	assert_true(clear_accessed(PAGE_SIZE, 2 * PAGE_SIZE));
+	assert_false(clear_accessed(PAGE_SIZE, 2 * PAGE_SIZE));
+	assert_true(accessed(0, PAGE_SIZE));
+	assert_true(accessed(3 * PAGE_SIZE, PAGE_SIZE));
+	/* A large page is one, whichever part of it. */
+	assert_true(clear_accessed(SIZE_2M + PAGE_SIZE, PAGE_SIZE));
+	assert_false(accessed(SIZE_2M, SIZE_2M));
+	assert_int_equal(maps_to(SIZE_2M, SIZE_2M), SIZE_2M);
+	assert_int_equal(flags_at(SIZE_2M), RX);
+	/* Nothing else changes, and mapping the same again is a use that costs no flush. */
+	assert_int_equal(flags_at(PAGE_SIZE), RWX);
+	before = vm.slat_generation;
+	assert_int_equal(stage2_map(&s2, GPA(PAGE_SIZE), HPA(PAGE_SIZE), PAGE_SIZE, RWX), 0);
+	assert_int_equal(vm.slat_generation, before);
+	assert_true(accessed(PAGE_SIZE, PAGE_SIZE));
+	assert_false(accessed(2 * PAGE_SIZE, PAGE_SIZE));
+}
+
+static void test_what_is_going_is_not_accessed(void **state)
+{
+	map_counted(0, FAKE_GUEST, PAGE_SIZE);
+	assert_int_equal(stage2_detach(&s2, GPA(0), PAGE_SIZE, 1), 0);
+	assert_false(clear_accessed(0, PAGE_SIZE));
+	stage2_collect(&s2, GPA(0), PAGE_SIZE);
+	assert_int_equal(mappings(FAKE_GUEST), 0);
+}
+
+static void test_splits_and_merges_keep_a_use(void **state)
+{
+	u64 last = SIZE_2M - PAGE_SIZE;
+
+	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), SIZE_2M, RWX), 0);
+	assert_true(clear_accessed(0, PAGE_SIZE));
+	assert_int_equal(stage2_unmap(&s2, GPA(last), PAGE_SIZE), 0);
+	assert_false(accessed(0, SIZE_2M));
+	/* Old pages and a new one are one large page, which is used. */
+	assert_int_equal(stage2_map(&s2, GPA(last), HPA(last), PAGE_SIZE, RWX), 0);
+	assert_int_equal(maps_to(0, 0), SIZE_2M);
+	assert_true(accessed(0, PAGE_SIZE));
+	/* Its pieces are, too: each for itself. */
+	assert_int_equal(stage2_unmap(&s2, GPA(last), PAGE_SIZE), 0);
+	assert_true(clear_accessed(PAGE_SIZE, PAGE_SIZE));
+	assert_false(accessed(PAGE_SIZE, PAGE_SIZE));
+	assert_true(accessed(0, PAGE_SIZE));
+	assert_int_equal(stage2_map(&s2, GPA(last), HPA(last), PAGE_SIZE, RWX), 0);
+	assert_int_equal(maps_to(0, 0), SIZE_2M);
+}
+
+/* The first look switches the processor's flags on; then only a flush makes the generation grow. */
+static void test_a_look_flushes_when_it_must(void **state)
+{
+	u64 before = vm.slat_generation;
+
+	assert_false(clear_accessed(0, SIZE_1G));
+	assert_int_equal(stage2_map(&s2, GPA(0), HPA(0), 4 * PAGE_SIZE, RWX), 0);
+	assert_true(accessed(0, PAGE_SIZE));
+	assert_false(vm.slat_accessed);
+	assert_int_equal(vm.slat_generation, before);
+	assert_true(clear_accessed(0, PAGE_SIZE));
+	assert_true(vm.slat_accessed);
+	assert_int_equal(vm.slat_generation, before + 1);
+	assert_true(clear_accessed(PAGE_SIZE, PAGE_SIZE));
+	assert_int_equal(vm.slat_generation, before + 1);
+	assert_true(stage2_accessed(&s2, GPA(2 * PAGE_SIZE), PAGE_SIZE, true, true));
+	assert_int_equal(vm.slat_generation, before + 2);
+	assert_false(stage2_accessed(&s2, GPA(2 * PAGE_SIZE), PAGE_SIZE, true, true));
+	assert_int_equal(vm.slat_generation, before + 2);
+}
+
 /* ---- against the TLB model ---- */
 
 static u32 part;
@@ -710,6 +799,30 @@ static void test_collect_before_the_flush_is_caught(void **state)
 	start_guest();
 	map_counted(0x5000, FAKE_GUEST, PAGE_SIZE);
 	run_guest(early_collector);
+}
+
+static void touching_guest(struct virt_vcpu *v, struct vm_exit *e)
+{
+	hpa_t hpa;
+
+	assert_true(fake_guest_access(v, GPA(0x5000), false, false, &hpa, NULL));
+}
+
+static void test_a_processor_sets_the_flag_again(void **state)
+{
+	start_guest();
+	map_counted(0x5000, FAKE_GUEST, 2 * PAGE_SIZE);
+	run_guest(touching_guest);
+	assert_true(stage2_accessed(&s2, GPA(0), SIZE_2M, true, true));
+	assert_false(accessed(0, SIZE_2M));
+	run_guest(touching_guest);
+	assert_true(accessed(0x5000, PAGE_SIZE));
+	assert_false(accessed(0x6000, PAGE_SIZE));
+	/* Without a flush the TLB has it. */
+	assert_true(clear_accessed(0, SIZE_2M));
+	run_guest(touching_guest);
+	assert_false(accessed(0, SIZE_2M));
+	assert_int_equal(mappings(FAKE_GUEST), 1);
 }
 
 static void merging_guest(struct virt_vcpu *v, struct vm_exit *e)
@@ -804,6 +917,8 @@ static void model_step(void)
 
 	random_range(&first, &count);
 	gpa = GPA(first * PAGE_SIZE);
+	if (!random_below(3))
+		stage2_accessed(&s2, gpa, count * PAGE_SIZE, true, random_below(2));
 	switch (random_below(8)) {
 	case 0:
 		count = MIN(count, 1500);
@@ -930,6 +1045,11 @@ int main(void)
 		BOTH(test_detach_is_bounded),
 		BOTH(test_collect_prunes_empty_tables),
 		BOTH(test_release),
+		BOTH(test_what_is_mapped_is_accessed),
+		BOTH(test_what_is_going_is_not_accessed),
+		BOTH(test_splits_and_merges_keep_a_use),
+		BOTH(test_a_look_flushes_when_it_must),
+		BOTH(test_a_processor_sets_the_flag_again),
 		BOTH(test_unmap_flushes),
 		BOTH(test_collect_before_the_flush_is_caught),
 		BOTH(test_tables_in_use_are_not_reused),

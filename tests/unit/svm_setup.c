@@ -156,7 +156,7 @@ static void probe(void **state)
 static void features(void **state)
 {
 	/* No control of SVM switches these instructions off. */
-	u64 always = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG | VIRT_SLAT_2M, found;
+	u64 always = VIRT_RDTSCP | VIRT_XSAVES | VIRT_WAITPKG | VIRT_SLAT_2M | VIRT_SLAT_AD, found;
 
 	svm_probe(&found);
 	assert_int_equal(found, always | VIRT_SLAT_1G | VIRT_INVPCID);

@@ -471,7 +471,7 @@ static u64 *guest_log; /* where the processor writes */
 static int setup_log(void **state)
 {
 	make_features();
-	virt_features |= VIRT_PML;
+	virt_features |= VIRT_PML | VIRT_SLAT_AD;
 	virt_check_entry = false;
 	make_vcpu(VIRT_CHILD);
 	vcpu.deadline = NO_DEADLINE;
@@ -488,9 +488,9 @@ static void change_logs(u32 count)
 
 static bool log_on(void)
 {
-	bool on = entered_field(VMCS_CPU_CONTROLS2) & CPU2_PML;
+	bool on = entered_field(VMCS_CPU_CONTROLS2) & CPU2_PML, flags = on || vm.slat_accessed;
 
-	assert_int_equal(entered_field(VMCS_EPTP), vm.slat_root.v | 6 | 3 << 3 | on << 6);
+	assert_int_equal(entered_field(VMCS_EPTP), vm.slat_root.v | 6 | 3 << 3 | flags << 6);
 	return on;
 }
 
@@ -527,6 +527,40 @@ static void the_log_is_on_while_a_slot_needs_it(void **state)
 	change_logs(0);
 	enter();
 	assert_false(log_on());
+}
+
+/* Without a log, and on beside one that comes and goes. */
+static void accessed_flags_are_on_once_looked_at(void **state)
+{
+	enter();
+	assert_false(log_on());
+	vm.slat_accessed = true;
+	change_logs(0);
+	invepts = 0;
+	enter();
+	assert_false(log_on());
+	assert_int_equal(invepts, 1);
+	assert_int_equal(invept_eptp, entered_field(VMCS_EPTP));
+	change_logs(1);
+	enter();
+	assert_true(log_on());
+	change_logs(0);
+	enter();
+	assert_false(log_on());
+}
+
+static void switched_off_accessed_flags_stay_off(void **state)
+{
+	free_vcpu();
+	virt_features &= ~(u64)VIRT_SLAT_AD;
+	make_vcpu(VIRT_CHILD);
+	vcpu.deadline = NO_DEADLINE;
+	vmx_load(&vcpu, &cpu0);
+	set_exit(VMX_EXTERNAL_INTR, 0);
+	vm.slat_accessed = true;
+	change_logs(0);
+	enter();
+	assert_int_equal(entered_field(VMCS_EPTP), vm.slat_root.v | 6 | 3 << 3);
 }
 
 static void what_was_written_is_told(void **state)
@@ -607,6 +641,8 @@ int main(void)
 		RUN(a_refused_guest_state),
 		RUN(nmi_in_root),
 		LOG(the_log_is_on_while_a_slot_needs_it),
+		LOG(accessed_flags_are_on_once_looked_at),
+		LOG(switched_off_accessed_flags_stay_off),
 		LOG(what_was_written_is_told),
 		LOG(a_vcpu_that_moves_takes_its_log_along),
 		LOG(switched_off_writes_are_not_logged),

@@ -203,9 +203,10 @@ static void features(void **state)
 	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept | CPU2_PML);
 	assert_int_equal(found_features(), ALWAYS);
 	fake_msr_set(MSR_VMX_EPT_VPID_CAP, caps | EPT_CAP_AD);
-	assert_int_equal(found_features(), ALWAYS | VIRT_PML);
+	assert_int_equal(found_features(), ALWAYS | VIRT_SLAT_AD | VIRT_PML);
 	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept);
-	assert_int_equal(found_features(), ALWAYS);
+	assert_int_equal(found_features(), ALWAYS | VIRT_SLAT_AD);
+	fake_msr_set(MSR_VMX_EPT_VPID_CAP, caps);
 	/* Without the way to flush all of them, tags are not used. */
 	allow(MSR_VMX_PROCBASED_CTLS2, 0, ept | CPU2_VPID);
 	assert_int_equal(found_features(), ALWAYS);

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * Memory is short, and there is swap: the VMM's control group has a limit. Needs cgroup2 at
- * /sys/fs/cgroup. overcommit   a guest with twice as much: each word of each page is right hot what
- * a guest uses stays in memory, what it does not use goes
+ * Memory is short, and there is swap. What it does:
+ *   overcommit   a guest with twice as much as its VMM may have: each word of each page is right
+ *   hot          what a guest uses stays in memory, what it does not use goes
+ *   looks        Linux looks again and again at what a guest uses, which does not disturb that
+ *   looks-unmap  the same without accessed flags: each look costs the guest a fault for each page
+ * The first two limit their control group: they need cgroup2 at /sys/fs/cgroup.
  */
 #define _GNU_SOURCE
 #include "flat.h"
+#include "stats.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,6 +23,8 @@
 #define LIMIT	  (32 * MIB)
 #define HOT_LIMIT (16 * MIB)
 #define GROUP	  "/sys/fs/cgroup/pressure"
+#define USED	  256ul /* pages */
+#define LOOKS	  20
 
 /* EDI address, EDX pages, EBX the words of the first, one more those of the next; EBP pages that
  * are wrong. use: EDX pages from EDI, over and over */
@@ -223,15 +229,61 @@ static void hot(void)
 	expect("of what it does not use most goes", cold <= 50);
 }
 
+static void look(uint64_t count)
+{
+	madvise(memory, count * PAGE, MADV_PAGEOUT);
+}
+
+/* MADV_PAGEOUT swaps out what was not used since it was last looked at. */
+static void looks(bool unmap)
+{
+	pthread_t thread;
+	long swapped_in, faults;
+	int fd;
+
+	make(4 * MIB);
+	fd = ioctl(vcpu, KVM_GET_STATS_FD, 0);
+	madvise(memory, pages * PAGE, MADV_NOHUGEPAGE);
+	guest(fill, 1);
+	set(use, USED, 0);
+	signal(SIGUSR1, stop);
+	if (pthread_create(&thread, NULL, using, &swapped_in))
+		errx(1, "no thread");
+	usleep(200000);
+	faults = stat_of(fd, "pf_fixed");
+	for (int i = 0; i < LOOKS; i++) {
+		look(pages);
+		usleep(50000);
+	}
+	faults = stat_of(fd, "pf_fixed") - faults;
+	printf("%d looks at %lu pages: %ld faults of the guest\n", LOOKS, USED, faults);
+	expect("what the guest uses stays", in_memory(0, USED) == 100);
+	expect("what it does not use goes", in_memory(USED, pages - USED) == 0);
+	if (unmap)
+		expect("each look unmapped", faults >= LOOKS / 2 * (long)USED);
+	else
+		expect("no look unmapped", faults < (long)USED / 4);
+	pthread_kill(thread, SIGUSR1);
+	pthread_join(thread, NULL);
+	look(USED); /* finds that it has been used */
+	look(USED);
+	expect("when it stops, that goes too", in_memory(0, USED) == 0);
+	expect("each word is right but those that it counted in", guest(check, 1) == (long)USED);
+}
+
 int main(int argc, char **argv)
 {
+	const char *what = argc == 2 ? argv[1] : "";
+
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc != 2 || (strcmp(argv[1], "overcommit") && strcmp(argv[1], "hot")))
-		errx(2, "overcommit, or hot");
-	if (*argv[1] == 'o')
+	if (!strcmp(what, "overcommit"))
 		overcommit();
-	else
+	else if (!strcmp(what, "hot"))
 		hot();
+	else if (!strcmp(what, "looks") || !strcmp(what, "looks-unmap"))
+		looks(what[strlen("looks")]);
+	else
+		errx(2, "overcommit, hot, looks or looks-unmap");
 	printf("PRESSURE %s\n", failed ? "failed" : "passed");
 	return failed != 0;
 }

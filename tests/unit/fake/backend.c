@@ -21,8 +21,8 @@ struct tlb_entry {
 	u32 cpu, asid;
 	u64 gpn, hpn;
 	bool write, exec, dirty;
-	u64 *leaf;
-	u64 tables[4]; /* table pages that the walk read: paging-structure caches hold them */
+	u64 *leaf, entry; /* where it stands, as it was read */
+	u64 tables[4];	  /* table pages that the walk read: paging-structure caches hold them */
 };
 
 struct fake_vm {
@@ -185,10 +185,23 @@ static bool hardware_walk(const struct virt_vm *vm, u64 gpa, struct tlb_entry *t
 			assert_true(BIT(entry >> 3 & 7) & 0x73);
 		assert_int_equal(entry & MASK(51, 12) & (span - 1) & ~(ept ? 0 : BIT(12)), 0);
 		t->leaf = (u64 *)phys_ptr(HPA(table)) + (gpa >> shift & 511);
+		t->entry = entry;
 		t->hpn = ((entry & MASK(51, 12) & ~(span - 1)) | (gpa & (span - 1))) >> PAGE_SHIFT;
 		return true;
 	}
 	return false;
+}
+
+/* The leaf's accessed flag is set, unless software has changed the leaf: then it walks again. */
+static bool walk_and_set_accessed(const struct virt_vcpu *v, u64 gpa, struct tlb_entry *t)
+{
+	do
+		if (!hardware_walk(v->vm, gpa, t))
+			return false;
+	while (fake_vcpu((struct virt_vcpu *)v)->flags &&
+	       !__atomic_compare_exchange_n(t->leaf, &t->entry, t->entry | BIT(virt->ept ? 8 : 5),
+					    false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	return true;
 }
 
 static struct tlb_entry *tlb_find(const struct virt_vcpu *v, u64 gpn)
@@ -209,7 +222,7 @@ static bool translate(struct virt_vcpu *v, u64 gpa, bool write, bool exec, hpa_t
 
 	memset(walked, 0, sizeof(*walked));
 	if (!t || (write && !t->write) || (exec && !t->exec)) {
-		if (!hardware_walk(v->vm, gpa, walked))
+		if (!walk_and_set_accessed(v, gpa, walked))
 			return false;
 		if (!t)
 			t = &tlb[tlb_next++ % TLB_SIZE];
@@ -427,6 +440,8 @@ static void fake_run_once(struct virt_vcpu *v, struct vm_exit *e)
 		v->slat_generation_seen = v->vm->slat_generation;
 		v->flush = false;
 		f->logging = v->vm->dirty_logs && v->features & VIRT_PML;
+		f->flags = !virt->ept || f->logging ||
+			   (v->vm->slat_accessed && v->features & VIRT_SLAT_AD);
 		v->asid = asid_next++;
 		f->flushes++;
 	}

@@ -67,6 +67,7 @@ struct fake_vcpu { /* behind v->hw */
 	u32 intercepts;
 	u32 entries, flushes, loads, dumps;
 	bool in_guest;
+	bool flags;   /* leaves get their accessed flags: EPT's A/D flags are on, or it is NPT */
 	bool logging; /* VIRT_PML: the first write to a clean page goes to the log */
 	u32 log_count;
 	u64 log[FAKE_LOG];
@@ -123,7 +124,8 @@ static inline void fake_machine_init(u32 count)
 	frames_set(HPA(FAKE_KEEL_BASE), FAKE_KEEL_SIZE / PAGE_SIZE, FRAME_KEEL);
 	frames_set(HPA(FAKE_GUEST), (FAKE_RAM_SIZE - FAKE_GUEST) / PAGE_SIZE, FRAME_MANAGEMENT);
 	virt = &fake_virt_ops;
-	virt_features = VIRT_NEXT_RIP | VIRT_DECODE_ASSISTS | VIRT_SLAT_1G | VIRT_SLAT_2M;
+	virt_features =
+		VIRT_NEXT_RIP | VIRT_DECODE_ASSISTS | VIRT_SLAT_1G | VIRT_SLAT_2M | VIRT_SLAT_AD;
 }
 
 /* A pool of Keel's memory from 1 MiB up. */
