@@ -273,7 +273,7 @@ kvm-clients: $(KVM_CLIENTS:%=$(B)/kvm/%.efi)
 
 # keelrun's machine model and libkeel's text handling have no UEFI in them: unit-tested on the host.
 KEELRUN_PURE := $(patsubst %,mgmt/uefi/keelrun/%.c,uart rtc pci bzimage acpi options cpuid report) \
-	$(patsubst %,mgmt/uefi/libkeel/%.c,format terminal arguments)
+	$(patsubst %,mgmt/uefi/libkeel/%.c,format terminal arguments vector)
 $(B)/unit/keelrun.a: $(patsubst %.c,$(B)/unit/%.o,$(KEELRUN_PURE))
 	@mkdir -p $(@D)
 	@rm -f $@

@@ -353,7 +353,7 @@ CASES += [
     Case("Linux's /dev/kvm from keel.ko: a VM is in its VMM's control group", 120,
          Linux(CGROUP + "limits", ("--memory", "1024")),
          [r"LIMITS passed"], forbid=[r"^FAIL", *OOPS]),
-    Case("keelrun under Linux on keel.ko: Linux in a child, 8 vCPUs' shares, what it refuses; KVM samples", 180,
+    Case("keelrun under Linux on keel.ko: Linux in a child, 8 vCPUs' shares, what it refuses; KVM samples", 240,
          Linux("keelrun-tests refused stopped shares linux; features && invalid; rmmod keel; "
                "keelrun -k /boot/vmlinuz", KEELRUN),
          [*REFUSED, *STOPPED, *SHARES, *LINUX_CHILD, r"exits by reason", r"^all +\d{5}", *VECTORS_KEPT, *SAMPLES,
@@ -361,8 +361,8 @@ CASES += [
          forbid=[r"^FAIL", *OOPS], status=3),
     # With a Linux as its guest Linux's KVM meets QEMU's double delivery: docs/architecture.md, "QEMU", EVENTINJ.
     Case("keelrun under Linux on Linux's own KVM: 8 vCPUs' shares, what it refuses; KVM samples", 120,
-         Linux("keelrun-tests refused shares; features && invalid", (*KEELRUN, "--host-kvm")),
-         [*REFUSED, *SHARES, *SAMPLES], forbid=[r"^FAIL", *OOPS]),
+         Linux("keelrun-tests refused stopped shares; features && invalid", (*KEELRUN, "--host-kvm")),
+         [*REFUSED, *STOPPED, *SHARES, *SAMPLES], forbid=[r"^FAIL", *OOPS]),
     Case("keelrun under Linux on keel.ko: what it refuses, Ctrl-]", 180,
          Linux("keelrun-tests refused stopped", KEELRUN), [*REFUSED, *STOPPED], forbid=OOPS, machines=(),
          by_hand=VMX),

@@ -17,6 +17,7 @@
 #define REGION_LEAST  (16 * MIB)
 #define CPUID_ENTRIES 256
 #define TSS_ADDRESS   0xfffbd000u
+#define MEMORY_AT     (1ull << 44) /* a hint for Linux: guest memory is aligned as the guest has it */
 #define POLL_US	      10000
 #define STOP_KEY      0x1d /* Ctrl-] */
 
@@ -66,8 +67,8 @@ static int add_memory(struct machine *m, u64 gpa, u64 bytes)
 
 		piece = MIN(piece, bytes);
 		if (m->region_count < MACHINE_REGIONS)
-			at = mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-				  -1, 0);
+			at = mmap((void *)(MEMORY_AT + gpa), piece, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (at == MAP_FAILED) {
 			if (m->region_count < MACHINE_REGIONS && piece / 2 >= REGION_LEAST) {
 				piece = ALIGN_UP(piece / 2, SIZE_2M);

@@ -4,7 +4,7 @@
  * MXCSR hold another pattern at every call, and are compared after it.
  */
 #include "mgmt/uefi/libkeel/vector.h"
-#include <keel.h>
+#include "mgmt/uefi/include/keel.h"
 #include <string.h>
 
 enum { MXCSR_FLAGS = 0x3f, MXCSR_MASKS = 0x1f80, MXCSR_ROUNDING = 13, MXCSR_FLUSH = BIT(15) };
