@@ -383,18 +383,12 @@ CASES += [
          Linux(qemu_linux("-M microvm,rtc=on", "keel.test=1,100,100"), WITH_QEMU), QEMU_LINUX, forbid=OOPS),
     Case("Debian's QEMU on keel.ko: pc, irqchip in the kernel, Linux", 180,
          Linux(qemu_linux("-M pc,kernel-irqchip=on -smp 2"), WITH_QEMU), QEMU_LINUX, forbid=OOPS),
-    Case("Debian's QEMU on keel.ko: q35, split irqchip, 4 vCPUs on 2 CPUs, Linux", 180,
-         Linux(qemu_linux("-M q35,kernel-irqchip=split -smp 4", "keel.test=4,100,100"), WITH_QEMU),
-         QEMU_LINUX, forbid=OOPS, machines=(), full=QEMU),
-    Case("Debian's QEMU on keel.ko: microvm, irqchip in the kernel, 2 vCPUs, Linux", 180,
-         Linux(qemu_linux("-M microvm,rtc=on,kernel-irqchip=on -smp 2"), WITH_QEMU),
-         QEMU_LINUX, forbid=OOPS, machines=(), full=QEMU),
-    Case("Debian's QEMU on keel.ko: q35, OVMF, Linux", 180,
-         Linux(qemu_linux("-M q35 -bios /usr/share/ovmf/OVMF.fd -smp 2"), WITH_QEMU),
-         QEMU_LINUX, forbid=OOPS, machines=(), full=QEMU),
-    Case("Debian's QEMU on keel.ko: pc, OVMF, split irqchip, Linux", 180,
-         Linux(qemu_linux("-M pc,kernel-irqchip=split -bios /usr/share/ovmf/OVMF.fd", "keel.test=1,100,100"),
-               WITH_QEMU), QEMU_LINUX, forbid=OOPS, machines=(), full=QEMU),
+    *(Case(f"Debian's QEMU on keel.ko: {machine}, {firmware}, each irqchip, 2 and 4 vCPUs on 2 CPUs, Linux", 400,
+           Linux(f"matrix {machine} {firmware}", (*WITH_QEMU, *OVERLAY)),
+           [rf"^matrix: {machine} {firmware} {irqchip} -smp {cpus}: passed"
+            for irqchip in ("on", "split") for cpus in (2, 4)], forbid=OOPS, machines=(), full=QEMU)
+      for machine, firmware in (("pc", "SeaBIOS"), ("pc", "OVMF"), ("q35", "SeaBIOS"), ("q35", "OVMF"),
+                                ("microvm", "SeaBIOS"))),
     # More than the machine has: what the guest does not touch costs nothing.
     Case("Debian's QEMU on keel.ko: memory above 4 GiB, Linux", 180,
          Linux("echo 1 >/proc/sys/vm/overcommit_memory; " +
