@@ -157,6 +157,7 @@ static struct keel_result enter(struct keel_vcpu *vcpu)
 		r = hypercall(vcpu->handle, KEEL_RUN, READ_ONCE(vcpu->armed), delay, flags);
 		if (r.value == KEEL_INTERRUPTED) { /* a tick finds who ran: the guest */
 			local_irq_enable();
+			nop(); /* interrupts come behind it: STI's shadow */
 			local_irq_disable();
 		}
 		guest_timing_exit_irqoff();
