@@ -442,7 +442,7 @@ help:
 	@echo "make test         everything; test-quick: the short part; test-full: the long cases, too;"
 	@echo "                  test-matrix: each case on each machine, hours"
 	@echo "make check loc    the tree's own rules; lines of code"
-	@echo "make bench        instructions per exit: Keel under UEFI and Linux beside Linux's KVM (5 min)"
+	@echo "make bench        instructions per exit: Keel under UEFI and Linux beside Linux's KVM (5 min; MACHINE=bochs-vmx 8)"
 	@echo "make coverage     branch coverage of the unit tests"
 	@echo "make mutate       every mutation must be found by its test"
 
