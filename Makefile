@@ -194,7 +194,7 @@ $(B)/efi/mgmt/%.asm.o: mgmt/%.asm
 	@mkdir -p $(@D)
 	nasm -f elf64 -I. $< -o $@
 
-$(B)/efi/tests/kvm/uefi/mce.o: EFI_CFLAGS += -I. # KEEL_STATS
+$(B)/efi/tests/kvm/uefi/mce.o $(B)/efi/tests/kvm/uefi/young.o: EFI_CFLAGS += -I. # kvm/abi.h
 
 # A client is compiled as it is on Linux. -Ibuild: lists that the build generates.
 $(B)/efi/tests/kvm/%.o: tests/kvm/%.c $(EFI_INCLUDE)/.made

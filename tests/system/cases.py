@@ -473,6 +473,8 @@ CASES += [
          [r"CS must (not have both L and D set in long mode|have D 0 with L in IA-32e mode)",
           r"VMC[BS] at |exit code|GUEST_CS|CS +0008", r"invalid: exit 9, reason [0-9a-f]+: passed"],
          machines=BOTH),
+    Case("which pages a guest has used", 60, efi("kvm/uefi/young.efi"),
+         [r"4 KiB, with accessed flags", r"young: passed"], forbid=[r"^FAIL"], machines=BOTH),
     Case("threads of libkeel on both CPUs", 240, efi("kvm/uefi/threads.efi"),
          [r"threads: passed"], machines=BOTH),
     Case("libkeel keeps a firmware's own tick on the timer that it uses", 60,

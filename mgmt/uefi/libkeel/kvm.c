@@ -369,6 +369,8 @@ static u64 argument_bytes(u64 request, u64 arg)
 		bytes = sizeof(struct kvm_reinject_control);
 	if (request == KEEL_STATS)
 		bytes = sizeof(struct keel_stats);
+	if (request == KEEL_YOUNG)
+		bytes = sizeof(struct keel_map);
 	if (!bytes || !arg)
 		return bytes;
 	switch (request) {

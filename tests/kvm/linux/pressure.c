@@ -91,7 +91,7 @@ static void set(const uint8_t *entry, uint64_t count, uint32_t value)
 				.rdi = MEMORY,
 				.rdx = count,
 				.rbx = value,
-				.rflags = 2};
+				.rflags = 0x202}; /* Bochs interrupts no other */
 
 	flat_set(vcpu, &regs);
 }
