@@ -348,6 +348,12 @@ void event_after_exit(struct vcpu *vcpu, const struct vm_exit *e)
 	}
 }
 
+void event_look_again(struct vcpu *vcpu)
+{
+	if (vcpu->intercepts & INTERCEPT_INTR_WINDOW)
+		vcpu_set_request(vcpu, REQUEST_EVENT);
+}
+
 bool event_wakes(struct vcpu *vcpu)
 {
 	const struct vcpu_events *events = &vcpu->events;

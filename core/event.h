@@ -11,6 +11,11 @@
 bool event_prepare(struct vcpu *vcpu);
 /* After each exit that had an event injected or cut one short. */
 void event_after_exit(struct vcpu *vcpu, const struct vm_exit *e);
+/*
+ * After what may have opened the window for interrupts: one that waits is injected at the next
+ * entry. The window's exit says the same, but Bochs' SVM loses it (docs/architecture.md, "Bochs").
+ */
+void event_look_again(struct vcpu *vcpu);
 /* Would an event wake this vCPU from HLT? */
 bool event_wakes(struct vcpu *vcpu);
 /* Moves an exception's payload (CR2, DR6) into its register; KVM_GET_VCPU_EVENTS without

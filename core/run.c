@@ -409,10 +409,11 @@ static noinline int exit_other(struct vcpu *vcpu, const struct vm_exit *e)
 		return exit_slat(vcpu, e);
 	case EXIT_NMI:
 		cpu_check_panic();
-		return RUN_INTERRUPTED;
+		/* fall through */
 	case EXIT_INTR:
 	case EXIT_INIT:
 	case EXIT_SMI:
+		event_look_again(vcpu);
 		return RUN_INTERRUPTED;
 	case EXIT_NONE:
 	case EXIT_PML_FULL: /* its pages are logged by now, as after each exit */

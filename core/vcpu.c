@@ -247,6 +247,7 @@ void vcpu_retire(struct vcpu *vcpu)
 		return;
 	rflags = virt->get(&vcpu->v, VREG_RFLAGS);
 	virt->set(&vcpu->v, VREG_INT_SHADOW, 0);
+	event_look_again(vcpu);
 	if (!(rflags & (RFLAGS_RF | RFLAGS_TF)))
 		return;
 	virt->set(&vcpu->v, VREG_RFLAGS, rflags & ~(u64)RFLAGS_RF);

@@ -82,6 +82,17 @@
 	vmcall
 	cmp rax, -1000
 	check "the same by VMCALL"
+	mov eax, 1
+	cpuid
+	bt ecx, 26 ; XSAVE
+	jc .xsave
+	faults 13, "CR4.OSXSAVE without XSAVE"
+	mov rax, cr4
+	or eax, 0x40000
+	mov cr4, rax
+	end_faults
+	jmp .caches
+.xsave:
 	faults 13, "XSETBV without X87"
 	mov rax, cr4
 	or eax, 0x40000
@@ -131,6 +142,7 @@
 	setc al
 	cmp al, 1
 	check "CPUID.OSXSAVE follows CR4"
+.caches:
 	wbinvd
 	invd
 	mov dword [FAULT_VECTOR], 0xff

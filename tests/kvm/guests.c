@@ -304,14 +304,21 @@ static void load_steps(uint8_t *memory)
 /* Steps to that address, or 0. */
 static int steps_to(int vcpu, struct kvm_run *run, uint64_t address)
 {
-	return ioctl(vcpu, KVM_RUN, 0) == 0 && run->exit_reason == KVM_EXIT_DEBUG &&
-	       run->debug.arch.pc == address;
+	if (ioctl(vcpu, KVM_RUN, 0) == 0 && run->exit_reason == KVM_EXIT_DEBUG &&
+	    run->debug.arch.pc == address)
+		return 1;
+	printf("exit %u at %llx where a step to %llx was due\n", run->exit_reason,
+	       (unsigned long long)run->debug.arch.pc, (unsigned long long)address);
+	return 0;
 }
 
 static int says(int vcpu, struct kvm_run *run, uint8_t vector)
 {
-	return ioctl(vcpu, KVM_RUN, 0) == 0 && run->exit_reason == KVM_EXIT_IO &&
-	       run->io.port == 0xf4 && *((uint8_t *)run + run->io.data_offset) == vector;
+	if (ioctl(vcpu, KVM_RUN, 0) == 0 && run->exit_reason == KVM_EXIT_IO &&
+	    run->io.port == 0xf4 && *((uint8_t *)run + run->io.data_offset) == vector)
+		return 1;
+	printf("exit %u where vector %u was due\n", run->exit_reason, vector);
+	return 0;
 }
 
 /* KVM_GUESTDBG_BLOCKIRQ: steps go on below an NMI and an interrupt, which come when it ends. */
@@ -366,7 +373,8 @@ static int logs_writes(int vm, int vcpu, struct kvm_userspace_memory_region *reg
 	struct kvm_enable_cap cap = {.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .args = {1}};
 	struct kvm_dirty_log log = {.dirty_bitmap = bits};
 	struct kvm_clear_dirty_log clear = {.num_pages = 64, .dirty_bitmap = mask};
-	const uint64_t two = 1 << 3 | 1 << 5;
+	/* Linux's KVM logs a page that it maps for a read, the code's, since it may be written. */
+	const uint64_t two = 1 << 3 | 1 << 5, first = linux_kvm ? two | 1 << 8 : two;
 	int ok;
 
 	region->flags = KVM_MEM_LOG_DIRTY_PAGES;
@@ -374,11 +382,11 @@ static int logs_writes(int vm, int vcpu, struct kvm_userspace_memory_region *reg
 	ok = ioctl(vm, KVM_ENABLE_CAP, &cap) == 0 &&
 	     ioctl(vm, KVM_SET_USER_MEMORY_REGION, region) == 0 && ioctl(vcpu, KVM_RUN, 0) == 0;
 	for (int i = 0; i < 2; i++)
-		ok = ok && ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0 && bits[0] == two;
+		ok = ok && ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0 && bits[0] == first;
 	ok = ok && ioctl(vm, KVM_CLEAR_DIRTY_LOG, &clear) == 0 &&
-	     ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0 && bits[0] == 1 << 5 &&
+	     ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0 && bits[0] == (first & ~mask[0]) &&
 	     ioctl(vcpu, KVM_RUN, 0) == 0 && ioctl(vm, KVM_GET_DIRTY_LOG, &log) == 0 &&
-	     bits[0] == two;
+	     bits[0] == first;
 	cap.args[0] = 3; /* all set when the log begins */
 	region->flags = 0;
 	ok = ok && ioctl(vm, KVM_ENABLE_CAP, &cap) == 0 &&
@@ -451,10 +459,9 @@ int main(int argc, char **argv)
 		argv++;
 	}
 	run_errors(kvm);
-	if (argc < 2) { /* who names guests wants those alone */
+	if (argc < 2) /* not where single steps go wrong: the machine's case names its guests */
 		run_steps(kvm, run_size);
-		run_dirty_log(kvm);
-	}
+	run_dirty_log(kvm);
 	run_guests(kvm, run_size, argc, argv);
 	for (unsigned bit = 1; bit && features; bit <<= 1) {
 		without = features & bit;

@@ -235,6 +235,37 @@ static void interrupts_wait_for_the_window(void **state)
 	assert_false(windows() & INTERCEPT_INTR_WINDOW);
 }
 
+static void wait_for_the_window(void)
+{
+	machine_vm->irqchip = &chip;
+	waiting = 0x31;
+	vcpu_set_request(vcpu, REQUEST_EVENT);
+	push(EXIT_INTR, 0);
+	run();
+	assert_true(windows() & INTERCEPT_INTR_WINDOW);
+	assert_int_equal(events_delivered(), 0);
+	set_reg(VREG_RFLAGS, RFLAGS_ONE | RFLAGS_IF);
+}
+
+static void behind_a_host_interrupt_no_window_is_needed(void **state)
+{
+	wait_for_the_window(); /* the host interrupt that ended its run was faster than the window
+				*/
+	push(EXIT_INTR, 0);
+	run();
+	assert_int_equal(events_delivered(), 1);
+	assert_int_equal(last_event().vector, 0x31);
+}
+
+static void behind_a_skipped_shadow_no_window_is_needed(void **state)
+{
+	wait_for_the_window();
+	set_reg(VREG_INT_SHADOW, 1); /* STI, and an instruction that exits */
+	run_insn(EXIT_WBINVD, 2);
+	assert_int_equal(events_delivered(), 1);
+	assert_int_equal(last_event().vector, 0x31);
+}
+
 static void cr8_holds_one_back(void **state)
 {
 	machine_vm->irqchip = &chip;
@@ -445,6 +476,8 @@ int main(void)
 		cmocka_unit_test_setup(an_exception_during_delivery_combines, setup),
 		cmocka_unit_test_setup(an_interrupt_waits_behind_an_exception, setup),
 		cmocka_unit_test_setup(interrupts_wait_for_the_window, setup),
+		cmocka_unit_test_setup(behind_a_host_interrupt_no_window_is_needed, setup),
+		cmocka_unit_test_setup(behind_a_skipped_shadow_no_window_is_needed, setup),
 		cmocka_unit_test_setup(cr8_holds_one_back, setup),
 		cmocka_unit_test_setup(nmis_wait_and_are_counted, setup),
 		cmocka_unit_test_setup(an_nmi_goes_before_an_interrupt, setup),
