@@ -12,10 +12,10 @@
 	wr %1, %2, %3
 	end_faults
 %endmacro
-%macro wr_gp_silicon 4 ; Linux's KVM of 6.1 takes these
+%macro wr_gp_not_kvm 4
 	faults 13, %4
 	wr %1, %2, %3
-	end_faults_silicon
+	end_faults_not_kvm
 %endmacro
 %macro rd_gp 2
 	faults 13, %2
@@ -113,9 +113,9 @@
 	cmp eax, 5
 	check "CR8 follows the TPR"
 	wr 0x808, 0, 0
-	wr_gp_silicon 0x80b, 1, 0, "EOI of 1: #GP"
+	wr_gp_not_kvm 0x80b, 1, 0, "EOI of 1: #GP"
 	wr_gp 0x802, 0, 0, "write of ID: #GP"
-	wr_gp_silicon 0x808, 0x100, 0, "TPR above 0xff: #GP"
+	wr_gp_not_kvm 0x808, 0x100, 0, "TPR above 0xff: #GP"
 	wr_gp 0x83f, 0x141, 0, "self IPI above 0xff: #GP"
 	rd_gp 0x80e, "no DFR"
 	rd_gp 0x831, "no second half of ICR"
