@@ -328,7 +328,7 @@ CASES += [
          forbid=[*OOPS, r"triple fault"], status=125),
     Case("Linux's /dev/kvm from keel.ko: bare-metal guests", 120, Linux("guests; dmesg -c | tail -20"),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL", *OOPS]),
-    Case("Linux's own KVM: bare-metal guests", 120, Linux("guests", LINUX_KVM),
+    Case("Linux's own KVM: bare-metal guests", 180, Linux("guests", LINUX_KVM),
          [r"GUESTS \d+ passed, 0 failed"], forbid=[r"^FAIL"]),
     # Named, so without the steps: Bochs' VMX gets the first one wrong (docs/architecture.md).
     Case("Linux's own KVM: bare-metal guests, named", 180,
