@@ -275,6 +275,11 @@ long enter_briefly(void)
 	return enter_until((struct timespec){.tv_nsec = 300000000});
 }
 
+long enter_spinning(void)
+{
+	return enter_until((struct timespec){.tv_nsec = 50000000});
+}
+
 long next_exit(void)
 {
 	long result = enter();

@@ -87,8 +87,10 @@ void let_interrupts_in(void);
 
 /* KVM_RUN; a signal ends it after some seconds (EINTR). */
 long enter(void);
-/* The same of a guest that is to sleep or to spin: the signal comes soon. */
+/* The same of a guest that is to sleep: the signal comes soon. */
 long enter_briefly(void);
+/* Of one that spins, which an emulator pays for by the instruction: sooner. */
+long enter_spinning(void);
 /* KVM_RUN's error, or the exit's reason */
 long next_exit(void);
 /* What was begun is completed, and nothing more is done. */
