@@ -81,7 +81,8 @@ int stage2_make_writable(struct stage2 *s, gpa_t gpa, bool whole);
  * VIRT_SLAT_AD: has a processor used a page of the range since it was mapped, which counts as a
  * use, or since this cleared its accessed flag? A large page has one flag. A processor need not set
  * a flag again while its TLB holds the page: with `flush` the generation grows, so that each vCPU
- * drops that at its next entry, which need not be waited for.
+ * drops that at its next entry, which need not be waited for. A use beside another change of the
+ * leaf may be missed.
  */
 bool stage2_accessed(struct stage2 *s, gpa_t gpa, u64 size, bool clear, bool flush);
 

@@ -31,6 +31,8 @@
 #define MEMORY 0x1000000ul
 #define PAGES  4096ul /* 16 MiB */
 #define ROM    0x8000000ul
+#define FAR    0x20000000ul
+#define ALIAS  0x60000000ul
 
 /* ESI address, ECX pages, EBX the first page's value, EDX what each further page has more, EBP errors */
 extern const uint8_t guest_check[], guest_fill[], guest_end[];
@@ -241,6 +243,28 @@ static void freed(void)
 	expect("MADV_FREE: what was written since stays", check(0, 500, 9, 0), 0);
 	expect("MADV_FREE: the other pages are as they were, or zeros", check(500, 500, 5, 0) + check(500, 500, 0, 0), 500);
 	expect("MADV_FREE: the rest stays", check(1000, PAGES - 1000, 5, 0), 0);
+}
+
+/* keel.ko takes a large range in pieces; two slots show the same. */
+static void far_apart(void)
+{
+	uint8_t *p = map(640 * MIB, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	long wrong = 0;
+
+	slot(2, FAR, 640 * MIB, p, 0);
+	slot(3, ALIAS, 320 * MIB, p + 320 * MIB, 0);
+	for (uint32_t i = 0; i < 5; i++)
+		wrong += guest(guest_fill, FAR + (i * 128 + 100) * MIB, 1, i + 1, 0);
+	expect("a large slot", wrong + guest(guest_check, ALIAS + 164 * MIB, 1, 4, 0), 0);
+	expect("and its alias", guest(guest_check, ALIAS + 292 * MIB, 1, 5, 0), 0);
+	madvise(p, 640 * MIB, MADV_DONTNEED);
+	for (uint32_t i = 0; i < 5; i++)
+		wrong += guest(guest_check, FAR + (i * 128 + 100) * MIB, 1, 0, 0);
+	expect("discarded at once: zeros", wrong, 0);
+	expect("also in the alias", guest(guest_check, ALIAS + 164 * MIB, 1, 0, 0) + guest(guest_check, ALIAS + 292 * MIB, 1, 0, 0), 0);
+	slot(3, ALIAS, 0, p, 0);
+	slot(2, FAR, 0, p, 0);
+	munmap(p, 640 * MIB);
 }
 
 static void forked(void)
@@ -607,6 +631,7 @@ int main(int argc, char **argv)
 	first_touch();
 	discarded();
 	freed();
+	far_apart();
 	forked();
 	protected();
 	replaced();
