@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The PIT: counting modes, latches, gate and speaker, ticks and their re-injection, state. */
+#include <pthread.h>
+
 #include "tests/unit/devices_machine.h"
 
 #define HZ 1193181ull
@@ -605,6 +607,45 @@ static void test_state_invalid(void **state)
 	}
 }
 
+static bool setter_stops;
+
+/* The counts of three channels are one, then another. */
+static void *set_state(void *argument)
+{
+	struct kvm_pit_state2 *s = argument;
+
+	for (u32 i = 0; !__atomic_load_n(&setter_stops, __ATOMIC_RELAXED); i++) {
+		for (u32 channel = 0; channel < 3; channel++)
+			s->channels[channel].count = i % 2 ? 0x1111 : 0x2222;
+		pit_set(&vm, s);
+	}
+	return NULL;
+}
+
+static void test_state_while_another_cpu_sets_it(void **state)
+{
+	struct kvm_pit_state2 s, seen;
+	pthread_t setter;
+	u32 mixed = 0, both = 0;
+
+	start();
+	pit_get(&vm, &s);
+	for (u32 channel = 0; channel < 3; channel++)
+		s.channels[channel].count = 0x2222;
+	assert_int_equal(pit_set(&vm, &s), 0);
+	pthread_create(&setter, NULL, set_state, &s);
+	for (u32 i = 0; i < 1000000 && (i < 20000 || both != 3); i++) {
+		pit_get(&vm, &seen);
+		both |= seen.channels[0].count == 0x1111 ? 1 : 2;
+		mixed += seen.channels[1].count != seen.channels[0].count ||
+			 seen.channels[2].count != seen.channels[0].count;
+	}
+	__atomic_store_n(&setter_stops, true, __ATOMIC_RELAXED);
+	pthread_join(setter, NULL);
+	assert_int_equal(both, 3);
+	assert_int_equal(mixed, 0);
+}
+
 static void test_fuzz(void **state)
 {
 	static const u16 ports[] = {0x40, 0x41, 0x42, 0x43, 0x43, 0x61, 0x20, 0x21};
@@ -661,6 +702,7 @@ int main(void)
 		cmocka_unit_test(test_state_hpet_legacy),
 		cmocka_unit_test(test_state_count_zero),
 		cmocka_unit_test(test_state_invalid),
+		cmocka_unit_test(test_state_while_another_cpu_sets_it),
 		cmocka_unit_test(test_fuzz),
 	};
 
