@@ -84,8 +84,8 @@ endef
 $(B)/keel.efi: $(BOOT_OBJS)
 	$(call efi_application,$(BOOT_OBJS))
 
-# keel.efi with parts of tests/root in place of backends' run.c. rules: the processor meets broken VMCBs
-# and VMCSs; mce: QEMU's machine checks exit from a child.
+# keel.efi with parts of tests/root in place of backends' run.c. Both look at root's own state behind each
+# exit (rules: on VMX). rules: the processor meets broken VMCBs and VMCSs; mce: QEMU's machine checks exit from a child.
 RULES_OBJS := $(filter-out $(BACKENDS:%=$(B)/root/%/run.o),$(ROOT_OBJS)) \
 	$(BACKENDS:%=$(B)/root/tests/root/%.o)
 MCE_OBJS := $(filter-out $(B)/root/svm/run.o,$(ROOT_OBJS)) $(B)/root/tests/root/svm_mce.o

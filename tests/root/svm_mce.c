@@ -10,6 +10,7 @@
 #undef svm_enter
 
 #include "arch-x86/regs.h"
+#include "tests/root/host_state.h"
 
 #define GATE 8 /* bytes, in protected mode */
 
@@ -19,14 +20,17 @@ void svm_enter_short(struct virt_vcpu *v)
 	struct vmcb *vmcb = vmcb_of(v);
 	u32 limit = vmcb->idtr.limit, gp = SVM_EXCEPTION + VECTOR_GP;
 
+	host_state_before();
 	if (v->vm->kind != VIRT_CHILD) {
 		svm_enter(v);
+		host_state_after();
 		return;
 	}
 	vmcb->idtr.limit = MIN(limit, VECTOR_MC * GATE - 1);
 	vmcb->intercepts[gp / 32] |= BIT(gp % 32);
 	v->dirty |= CLEAN_ALL;
 	svm_enter(v);
+	host_state_after();
 	vmcb->idtr.limit = limit;
 	vmcb->intercepts[gp / 32] &= ~(u32)BIT(gp % 32);
 	if (vmcb->exit_code != gp ||

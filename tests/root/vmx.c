@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* vmx/run.c with broken VMCSs before entries of a child. */
+/* vmx/run.c with broken VMCSs before entries of a child, and a look at root's state behind each. */
 #define vmx_run vmx_run_valid
 #include "vmx/run.c"
 #undef vmx_run
 
 #include "arch-x86/regs.h"
+#include "tests/root/host_state.h"
 #include "tests/root/sample.h"
 
 #define ALL	      ~0ull
@@ -87,7 +88,9 @@ static void sample_rules(struct virt_vcpu *v, struct rules *r)
 
 static void sample_run(struct virt_vcpu *v, struct vm_exit *e)
 {
+	host_state_before();
 	vmx_run_valid(v, e);
+	host_state_after();
 }
 
 static bool sample_can(struct virt_vcpu *v)

@@ -634,7 +634,7 @@ static void test_state_while_another_cpu_sets_it(void **state)
 		s.channels[channel].count = 0x2222;
 	assert_int_equal(pit_set(&vm, &s), 0);
 	pthread_create(&setter, NULL, set_state, &s);
-	for (u32 i = 0; i < 1000000 && (i < 20000 || both != 3); i++) {
+	for (u32 i = 0; i < 10000000 && (i < 100000 || both != 3); i++) {
 		pit_get(&vm, &seen);
 		both |= seen.channels[0].count == 0x1111 ? 1 : 2;
 		mixed += seen.channels[1].count != seen.channels[0].count ||

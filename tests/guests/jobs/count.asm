@@ -1,5 +1,5 @@
 ; SPDX-License-Identifier: MIT
-; Counts to 0x4000000 at 0x600 with interrupts off, again and again; ends with status 0 when port
+; Counts to 0x400000 at 0x600 with interrupts off, again and again; ends with status 0 when port
 ; 0xf2, which it reads after each time, is 1.
 %include "guest.inc"
 	guest_header 0, END_STATUS
@@ -8,7 +8,7 @@
 	mov dword [0x600], 0
 .count:
 	inc dword [0x600]
-	cmp dword [0x600], 0x4000000
+	cmp dword [0x600], 0x400000
 	jne .count
 	in al, 0xf2
 	cmp al, 1
