@@ -130,6 +130,21 @@ static bool is_dynamic(u32 function)
 	return function == 1 || function == 7 || function == 0xd;
 }
 
+struct cpuid_entry cpuid_current(struct vcpu *vcpu, const struct cpuid_entry *entry)
+{
+	struct cpuid_entry now = *entry;
+	u32 regs[4] = {now.eax, now.ebx, now.ecx, now.edx};
+
+	if (is_dynamic(now.function)) {
+		fill_dynamic(vcpu, now.function, now.index, regs);
+		now.eax = regs[EAX];
+		now.ebx = regs[EBX];
+		now.ecx = regs[ECX];
+		now.edx = regs[EDX];
+	}
+	return now;
+}
+
 void cpuid_answer(struct vcpu *vcpu, u32 function, u32 index, u32 regs[4])
 {
 	static const struct cpuid_entry zero;
@@ -257,7 +272,18 @@ static void insert(struct cpuid_entry *table, u32 count, const struct cpuid_entr
 	table[at] = *entry;
 }
 
-/* After the first run only the very same table is accepted. */
+static bool same(struct vcpu *vcpu, const struct cpuid_entry *a, const struct cpuid_entry *b)
+{
+	struct cpuid_entry x, y;
+
+	if (a->function != b->function || a->index != b->index)
+		return false;
+	x = cpuid_current(vcpu, a);
+	y = cpuid_current(vcpu, b);
+	return !memcmp(&x, &y, offsetof(struct cpuid_entry, padding));
+}
+
+/* After the first run only the very same table is accepted, but for what follows the state. */
 static int check_same(struct vcpu *vcpu, const struct cpuid_entry *entries, u32 count)
 {
 	u64 seen[CPUID_ENTRIES / 64] = {0};
@@ -267,9 +293,8 @@ static int check_same(struct vcpu *vcpu, const struct cpuid_entry *entries, u32 
 	for (u32 i = 0; i < count; i++) {
 		u32 at = 0;
 
-		while (at < count && (seen[at / 64] >> at % 64 & 1 ||
-				      memcmp(&vcpu->cpuid[at], &entries[i],
-					     offsetof(struct cpuid_entry, padding))))
+		while (at < count &&
+		       (seen[at / 64] >> at % 64 & 1 || !same(vcpu, &vcpu->cpuid[at], &entries[i])))
 			at++;
 		if (at == count)
 			return -EINVAL;

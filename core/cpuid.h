@@ -36,6 +36,8 @@ static inline const struct cpuid_entry *cpuid_known(struct vcpu *vcpu, u32 funct
 	return likely(hot->function == function && hot->index == index) ? hot->answer : NULL;
 }
 
+/* The table's entry with the bits that follow the vCPU's state, as KVM_GET_CPUID2 has it. */
+struct cpuid_entry cpuid_current(struct vcpu *vcpu, const struct cpuid_entry *entry);
 /* What CPUID answers: EAX, EBX, ECX, EDX; out-of-range leaves and dynamic bits included. */
 void cpuid_answer(struct vcpu *vcpu, u32 function, u32 index, u32 regs[4]);
 

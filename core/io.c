@@ -330,12 +330,17 @@ int io_exit(struct vcpu *vcpu, const struct vm_exit *e, u32 length)
 static noinline bool complete_string(struct vcpu *vcpu)
 {
 	const struct io_access *io = &vcpu->io;
+	u32 count = MIN(io->count, string_left(vcpu));
 	u8 *page = vcpu->io_data;
 	u64 linear;
 	int error = 0;
 
+	if (!count) { /* the VMM has written RCX */
+		vcpu_skip(vcpu, io->insn_len);
+		return true;
+	}
 	if (page) {
-		u32 length = io->count * io->size;
+		u32 length = count * io->size;
 
 		error = to_linear(vcpu, SEG_ES, string_offset(vcpu), length, true, &linear);
 		if (!error)
@@ -344,7 +349,7 @@ static noinline bool complete_string(struct vcpu *vcpu)
 	if (error == -EFAULT)
 		return false;
 	if (!error)
-		string_advance(vcpu, io->count);
+		string_advance(vcpu, count);
 	return true;
 }
 

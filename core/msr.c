@@ -116,7 +116,7 @@ static const struct msr_rule rules[] = {
 	{RANGE(MSR_PMC0, MSR_PMC0 + 1), .kind = KIND_IGNORED}, /* the P6 family's two */
 	{ONE(0xcd), .kind = KIND_CONST, .arg = 3},	       /* FSB_FREQ */
 	{ONE(MSR_PLATFORM_INFO), FIELD(platform_info), .flags = HOST_WRITE | LISTED,
-	 .bits = BIT(31), .need = NEED_PLATFORM_INFO},
+	 .need = NEED_PLATFORM_INFO},
 	{ONE(MSR_MTRRCAP), .kind = KIND_CONST, .arg = MTRR_CAP},
 	{ONE(MSR_ARCH_CAPABILITIES), FIELD(arch_capabilities),
 	 .flags = HOST_WRITE | LISTED | FEATURE, .need = NEED_ARCH_CAPABILITIES},

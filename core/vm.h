@@ -43,6 +43,7 @@ struct vm {
 	u32 msr_exits; /* enum msr_exit_reason: accesses that go to the VMM instead of #GP */
 	bool emulation_failures; /* those of user code go to the VMM, too */
 	u32 vcpu_ids;		 /* kvm/: KVM_CAP_MAX_VCPU_ID; 0: not set */
+	u32 mmu_pages;		 /* KVM_SET_NR_MMU_PAGES */
 	bool no_platform_info;	 /* MSR_PLATFORM_INFO is #GP for guests */
 	bool cstates;		 /* guests see the processor's C-state residencies */
 	u64 caps;		 /* kvm/: what KVM_ENABLE_CAP switched on */

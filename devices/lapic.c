@@ -59,7 +59,7 @@ static const struct reg_rule rules[LAPIC_WORDS / 4] = {
 	[LAPIC_SVR / 16] = {ALL, 0x3ff},
 	[LAPIC_ISR / 16 ... LAPIC_ESR / 16 - 1] = {ALL_R, 0},
 	[LAPIC_ESR / 16] = {ALL, 0},
-	[LAPIC_ICR / 16] = {ALL, 0xccfff},
+	[LAPIC_ICR / 16] = {ALL, 0xffffefff}, /* reserved bits stay, as on Linux's KVM */
 	[LAPIC_ICR_HIGH / 16] = {XR | XW, 0xff000000},
 	[LAPIC_LVT_TIMER / 16] = {ALL, 0x300ff},
 	[LAPIC_LVT_THERMAL / 16] = {ALL, 0x107ff},
@@ -946,11 +946,8 @@ static u32 state_word(const struct kvm_lapic_state *state, u32 offset)
 
 static void set_vectors(struct lapic *l, const struct kvm_lapic_state *state, u32 offset)
 {
-	for (u32 i = 0; i < 8; i++) {
-		u32 word = state_word(state, offset + i * 16);
-
-		put(l, offset + i * 16, i ? word : word & 0xffff0000);
-	}
+	for (u32 i = 0; i < 8; i++)
+		put(l, offset + i * 16, state_word(state, offset + i * 16));
 }
 
 int lapic_set(struct vcpu *vcpu, const struct kvm_lapic_state *state)

@@ -263,8 +263,13 @@ static s64 get_cpuid2(struct call *call)
 		return error;
 	if (asked < count)
 		return -E2BIG;
-	return call_write(call, sizeof(struct kvm_cpuid2), call->vcpu->cpuid,
-			  count * sizeof(struct cpuid_entry));
+	for (u32 i = 0; i < count && !error; i++) {
+		struct cpuid_entry now = cpuid_current(call->vcpu, &call->vcpu->cpuid[i]);
+
+		error = call_write(call, sizeof(struct kvm_cpuid2) + i * sizeof(now), &now,
+				   sizeof(now));
+	}
+	return error;
 }
 
 /* The APIC's base goes the way of KVM_SET_SREGS: any valid state, not the guest's transitions. */

@@ -486,6 +486,20 @@ static s64 set_tsc_khz(struct call *call)
 	return vm_set_tsc_khz(call->vm, (u32)call->argument);
 }
 
+/* A limit on shadow page tables, of which there are none. KVM_MIN_ALLOC_MMU_PAGES is the least. */
+static s64 set_nr_mmu_pages(struct call *call)
+{
+	if (call->argument < 64)
+		return -EINVAL;
+	call->vm->mmu_pages = (u32)call->argument;
+	return 0;
+}
+
+static s64 get_nr_mmu_pages(struct call *call)
+{
+	return call->vm->mmu_pages;
+}
+
 static s64 do_without(struct call *call)
 {
 	int error = vm_do_without(call->vm, call->argument);
@@ -515,6 +529,8 @@ static const struct request rows[] = {
 	{KVM_SET_TSS_ADDR, 0, 0, 0, set_tss_addr},
 	{KVM_SET_IDENTITY_MAP_ADDR, sizeof(u64), 0, REQUEST_LOCK, set_identity_map_addr},
 	{KVM_SET_BOOT_CPU_ID, 0, 0, REQUEST_LOCK, set_boot_cpu_id},
+	{KVM_SET_NR_MMU_PAGES, 0, 0, 0, set_nr_mmu_pages},
+	{KVM_GET_NR_MMU_PAGES, 0, 0, 0, get_nr_mmu_pages},
 	{KVM_CREATE_IRQCHIP, 0, 0, REQUEST_LOCK, create_irqchip},
 	{KVM_GET_IRQCHIP, sizeof(struct kvm_irqchip), sizeof(struct kvm_irqchip), 0, get_irqchip},
 	{KVM_SET_IRQCHIP, sizeof(struct kvm_irqchip), 0, 0, set_irqchip},

@@ -242,6 +242,27 @@ static void bits_follow_the_state(void **state)
 	assert_int_equal(regs[1], 0x248);
 }
 
+/* KVM_GET_CPUID2 gives what the guest sees, and after a run KVM_SET_CPUID2 takes that. */
+static void the_table_that_is_read_follows_the_state(void **state)
+{
+	struct cpuid_entry table[] = {entry(1, 0, 0, 5), entry(0xd, 0, 0, 7)}, now[2];
+
+	table[0].ecx = BIT(26);
+	assert_int_equal(cpuid_set(vcpu, table, 2), 0);
+	set_reg(VREG_CR4, CR4_OSXSAVE);
+	for (u32 i = 0; i < 2; i++)
+		now[i] = cpuid_current(vcpu, &vcpu->cpuid[i]);
+	assert_int_equal(now[0].ecx, BIT(26) | BIT(27));
+	assert_int_equal(now[0].eax, 5);
+	assert_int_equal(now[1].ebx, 576);
+	assert_int_equal(vcpu->cpuid[1].ebx, table[1].ebx);
+	vcpu->ran = true;
+	assert_int_equal(cpuid_set(vcpu, now, 2), 0);
+	assert_int_equal(cpuid_set(vcpu, table, 2), 0);
+	now[1].eax = 3;
+	assert_int_equal(cpuid_set(vcpu, now, 2), -EINVAL);
+}
+
 static void a_table_is_checked(void **state)
 {
 	static struct cpuid_entry many[CPUID_ENTRIES + 1];
@@ -352,6 +373,7 @@ int main(void)
 		cmocka_unit_test_setup(leaves_out_of_range_follow_the_vendor, setup),
 		cmocka_unit_test_setup(topology_leaves_echo_the_index, setup),
 		cmocka_unit_test_setup(bits_follow_the_state, setup),
+		cmocka_unit_test_setup(the_table_that_is_read_follows_the_state, setup),
 		cmocka_unit_test_setup(a_table_is_checked, setup),
 		cmocka_unit_test_setup(after_the_first_run_only_the_same_table, setup),
 		cmocka_unit_test_setup(derived_masks_need_the_processor_too, setup),

@@ -295,6 +295,30 @@ static void ins_from_the_vmm(void **state)
 	assert_int_equal(vcpu->v.rip, CODE + 2);
 }
 
+/* The count is the guest's to lose: what the VMM makes of RCX at the exit bounds what is stored. */
+static void rcx_that_the_vmm_writes_bounds_ins(void **state)
+{
+	static const u64 by_vmm[][4] = {
+		/* RCX; then RCX, RDI and RIP */
+		{1, 0, 0x3001, CODE + 2},
+		{0, 0, 0x3000, CODE + 2},
+		{8192, 8190, 0x3002, CODE},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(by_vmm); i++) {
+		vcpu->v.rip = CODE;
+		vcpu->v.gpr[GPR_RDI] = 0x3000;
+		vcpu->v.gpr[GPR_RCX] = 2;
+		run_user(string(0x3f8, 1, true, true));
+		assert_int_equal(vcpu->exit.io.count, 2);
+		vcpu->v.gpr[GPR_RCX] = by_vmm[i][0];
+		assert_false(vcpu_complete_exit(vcpu));
+		assert_int_equal(vcpu->v.gpr[GPR_RCX], by_vmm[i][1]);
+		assert_int_equal(vcpu->v.gpr[GPR_RDI], by_vmm[i][2]);
+		assert_int_equal(vcpu->v.rip, by_vmm[i][3]);
+	}
+}
+
 static void memory_is_checked_first(void **state)
 {
 	struct vm_exit e = string(0x40, 1, false, true);
@@ -496,6 +520,7 @@ int main(void)
 		cmocka_unit_test_setup(sixteen_bit_addresses_wrap, setup),
 		cmocka_unit_test_setup(outs_to_the_vmm_by_elements, setup),
 		cmocka_unit_test_setup(ins_from_the_vmm, setup),
+		cmocka_unit_test_setup(rcx_that_the_vmm_writes_bounds_ins, setup),
 		cmocka_unit_test_setup(memory_is_checked_first, setup),
 		cmocka_unit_test_setup(a_page_lost_before_the_answer, setup),
 		cmocka_unit_test_setup(page_faults_of_strings, setup),

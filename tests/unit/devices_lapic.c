@@ -95,9 +95,9 @@ static void test_icr_bits(void **state)
 	machine(1);
 	enable_apic(0);
 	set_reg(0, LAPIC_ICR_HIGH, 0x55000000);
-	/* Remote read goes nowhere; delivery status and the reserved bits read 0. */
+	/* Remote read goes nowhere; delivery status reads 0. */
 	set_reg(0, LAPIC_ICR, 0xfff3f3ff);
-	assert_int_equal(reg(0, LAPIC_ICR), 0xfff3f3ff & 0xccfff);
+	assert_int_equal(reg(0, LAPIC_ICR), 0xfff3e3ff);
 }
 
 static void test_deadline_bit_needs_cpuid(void **state)
@@ -1366,16 +1366,30 @@ static void test_state_is_sanitised(void **state)
 	memset(&s, 0xff, sizeof(s));
 	assert_int_equal(lapic_set(&vcpus[0], &s), 0);
 	assert_int_equal(lapic_get(&vcpus[0], &out), 0);
-	assert_int_equal(word(&out, LAPIC_IRR), 0xffff0000);
-	assert_int_equal(word(&out, LAPIC_ISR), 0xffff0000);
+	assert_int_equal(word(&out, LAPIC_IRR), 0xffffffff);
+	assert_int_equal(word(&out, LAPIC_ISR), 0xffffffff);
 	assert_int_equal(word(&out, LAPIC_LVT_ERROR), 0x100ff);
 	assert_int_equal(word(&out, LAPIC_SVR), 0x3ff);
 	assert_int_equal(word(&out, LAPIC_TPR), 0xff);
 	assert_int_equal(word(&out, LAPIC_DFR), 0xffffffff);
-	assert_int_equal(word(&out, LAPIC_ICR), 0xccfff);
+	assert_int_equal(word(&out, LAPIC_ICR), 0xffffefff);
 	assert_int_equal(word(&out, LAPIC_VERSION), 0x50014);
 	while (acknowledge(0) >= 0)
 		;
+}
+
+/* The state holds them, but nothing has so low a priority that they get in. */
+static void test_illegal_vectors_of_a_state_are_never_delivered(void **state)
+{
+	struct kvm_lapic_state s;
+
+	machine(1);
+	enable_apic(0);
+	lapic_get(&vcpus[0], &s);
+	*(u32 *)&s.regs[LAPIC_IRR] = 0xffff;
+	assert_int_equal(lapic_set(&vcpus[0], &s), 0);
+	assert_int_equal(reg(0, LAPIC_IRR), 0xffff);
+	assert_true(acknowledge(0) < 0);
 }
 
 /* kvmtool leaves the APIC software-disabled and opens LINT0 and LINT1. */
@@ -1502,6 +1516,7 @@ int main(void)
 		cmocka_unit_test(test_state_timer_cases),
 		cmocka_unit_test(test_state_keeps_tsc_deadline),
 		cmocka_unit_test(test_state_is_sanitised),
+		cmocka_unit_test(test_illegal_vectors_of_a_state_are_never_delivered),
 		cmocka_unit_test(test_state_unmasked_while_disabled),
 		cmocka_unit_test(test_state_x2apic_id),
 		cmocka_unit_test(test_state_without_apic),

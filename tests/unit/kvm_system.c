@@ -113,6 +113,7 @@ static void test_check_extension(void **state)
 		KVM_CAP_MSR_PLATFORM_INFO,
 		KVM_CAP_STEAL_TIME,
 		KVM_CAP_EXIT_ON_EMULATION_FAILURE,
+		KVM_CAP_MMU_SHADOW_CACHE_CONTROL,
 	};
 	static const u32 zero[] = {
 		KVM_CAP_COALESCED_MMIO,

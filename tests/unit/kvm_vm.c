@@ -61,7 +61,7 @@ static void test_unknown_requests(void **state)
 		KVM_GET_REGS,
 		KEEL_RUN,
 		KEEL_INFO,
-		KVM_SET_NR_MMU_PAGES,
+		KVM_SET_PMU_EVENT_FILTER,
 		KVM_REGISTER_COALESCED_MMIO,
 		KVM_CLEAR_DIRTY_LOG,
 		KVM_CREATE_PIT,
@@ -372,6 +372,13 @@ static void test_addresses_of_real_mode_helpers(void **state)
 	assert_int_equal(request(vm, KVM_SET_IDENTITY_MAP_ADDR, &address, 8), -EINVAL);
 	assert_int_equal(call(vm, KVM_SET_BOOT_CPU_ID, 0, 0, 0), -EBUSY);
 	assert_int_equal(call(vm, KVM_GET_TSC_KHZ, 0, 0, 0), 2000000);
+}
+
+static void test_shadow_pages(void **state)
+{
+	assert_int_equal(call(vm, KVM_SET_NR_MMU_PAGES, 63, 0, 0), -EINVAL);
+	assert_int_equal(call(vm, KVM_SET_NR_MMU_PAGES, 64, 0, 0), 0);
+	assert_int_equal(call(vm, KVM_GET_NR_MMU_PAGES, 0, 0, 0), 64);
 }
 
 static void test_create_vcpu(void **state)
@@ -888,6 +895,7 @@ int main(void)
 		cmocka_unit_test_setup(test_dirty_log_of_a_running_vcpu, start),
 		cmocka_unit_test_setup(test_do_without, start),
 		cmocka_unit_test_setup(test_addresses_of_real_mode_helpers, start),
+		cmocka_unit_test_setup(test_shadow_pages, start),
 		cmocka_unit_test_setup(test_create_vcpu, start),
 		cmocka_unit_test_setup(test_failed_vcpu_stays_readable, start),
 		cmocka_unit_test_setup(test_vcpus_up_to_the_limit, start),

@@ -341,6 +341,10 @@ static void clocks(void)
 		is("0", call(vm, KVM_SET_IDENTITY_MAP_ADDR, &address), 0);
 		is("EFAULT", call(vm, KVM_SET_IDENTITY_MAP_ADDR, BAD), -EFAULT);
 	}
+	ROW("P4", KVM_SET_NR_MMU_PAGES);
+	is("63", call(vm, KVM_SET_NR_MMU_PAGES, 63), -EINVAL);
+	is("64", call(vm, KVM_SET_NR_MMU_PAGES, 64), 0);
+	is("what was set", call(vm, KVM_GET_NR_MMU_PAGES, 0), 64);
 	machine(NO_CHIPS);
 	ROW("P2", KVM_SET_TSC_KHZ);
 	{
