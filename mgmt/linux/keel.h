@@ -52,9 +52,9 @@ struct keel_vcpu {
 };
 
 struct keel_slot {
-	struct list_head list;
-	struct interval_tree_node hva; /* first and last user address */
-	u64 gpa, size;
+	struct interval_tree_node gpa,
+		hva; /* first and last address of the guest's and the VMM's */
+	u64 size;
 	u32 id, flags;
 };
 
@@ -85,8 +85,8 @@ struct keel_vm {
 	struct mmu_notifier notifier;
 	spinlock_t map_lock; /* slots, sequence, invalidating, map; held over each KEEL_MAP and
 				UNMAP */
-	struct list_head slots;
-	struct rb_root_cached hvas;
+	struct xarray slots; /* by id */
+	struct rb_root_cached gpas, hvas;
 	unsigned long sequence; /* grows when an invalidation ends */
 	u32 invalidating;
 	u64 invalid_start, invalid_end; /* around what is being invalidated */

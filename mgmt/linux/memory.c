@@ -19,6 +19,11 @@
 /* Of user addresses, under one hold of map_lock. Keel does as much in one hypercall. */
 #define PIECE (128ul << 20)
 
+static u64 slot_gpa(const struct keel_slot *slot)
+{
+	return slot->gpa.start;
+}
+
 static u64 slot_hva(const struct keel_slot *slot)
 {
 	return slot->hva.start;
@@ -79,7 +84,7 @@ static struct part part_of(struct interval_tree_node *node, u64 start, u64 end)
 	u64 first = max(start & PAGE_MASK, slot_hva(slot));
 	u64 behind = min(PAGE_ALIGN(end), slot_hva(slot) + slot->size);
 
-	return (struct part){slot->gpa + (first - slot_hva(slot)), behind - first};
+	return (struct part){slot_gpa(slot) + (first - slot_hva(slot)), behind - first};
 }
 
 /*
@@ -189,10 +194,9 @@ static const struct mmu_notifier_ops notifier_ops = {
 
 static struct keel_slot *slot_at(struct keel_vm *vm, u64 gpa)
 {
-	struct keel_slot *slot;
+	struct interval_tree_node *node = interval_tree_iter_first(&vm->gpas, gpa, gpa);
 
-	list_for_each_entry(slot, &vm->slots, list) if (gpa - slot->gpa < slot->size) return slot;
-	return NULL;
+	return node ? container_of(node, struct keel_slot, gpa) : NULL;
 }
 
 /* A fault under way. */
@@ -217,7 +221,7 @@ static bool find_slot(struct keel_vm *vm, struct fault *f)
 	f->sequence = vm->sequence;
 	slot = slot_at(vm, f->gpa);
 	if (slot) {
-		f->hva = slot_hva(slot) + (f->gpa - slot->gpa);
+		f->hva = slot_hva(slot) + (f->gpa - slot_gpa(slot));
 		f->may_write = !(slot->flags & KVM_MEM_READONLY);
 	}
 	spin_unlock(&vm->map_lock);
@@ -339,7 +343,8 @@ static void widen(struct keel_vm *vm, const struct fault *f, const struct keel_s
 
 		if ((f->hva ^ f->gpa) & (span - 1) ||
 		    (f->gpa ^ ((u64)f->pfn << PAGE_SHIFT)) & (span - 1) & PAGE_MASK ||
-		    f->gpa - into < slot->gpa || f->gpa - into + span > slot->gpa + slot->size ||
+		    f->gpa - into < slot_gpa(slot) ||
+		    f->gpa - into + span > slot_gpa(slot) + slot->size ||
 		    is_invalid(vm, f->hva - into, span))
 			continue;
 		map->gpa -= into;
@@ -359,7 +364,7 @@ static int map(struct keel_vm *vm, struct fault *f)
 	if (vm->sequence != f->sequence || is_invalid(vm, f->hva, PAGE_SIZE))
 		goto out;
 	slot = slot_at(vm, f->gpa);
-	if (!slot || slot_hva(slot) + (f->gpa - slot->gpa) != f->hva)
+	if (!slot || slot_hva(slot) + (f->gpa - slot_gpa(slot)) != f->hva)
 		goto out;
 	vm->map = (struct keel_map){.gpa = f->gpa,
 				    .hpa = (u64)f->pfn << PAGE_SHIFT,
@@ -436,28 +441,34 @@ int memory_fault(struct keel_vm *vm, u64 gpa, bool write)
 
 /* ---- slots ---- */
 
-static struct keel_slot *slot_by_id(struct keel_vm *vm, u32 id)
+static struct interval_tree_node span_of(u64 start, u64 size)
 {
-	struct keel_slot *slot;
+	return (struct interval_tree_node){.start = start, .last = start + size - 1};
+}
 
-	list_for_each_entry(slot, &vm->slots, list) if (slot->id == id) return slot;
-	return NULL;
+/* Its place in guest memory; map_lock is held. */
+static void slot_place(struct keel_vm *vm, struct keel_slot *slot, u64 gpa)
+{
+	slot->gpa = span_of(gpa, slot->size);
+	interval_tree_insert(&slot->gpa, &vm->gpas);
 }
 
 static void slot_remove(struct keel_vm *vm, struct keel_slot *slot)
 {
+	xa_erase(&vm->slots, slot->id);
 	spin_lock(&vm->map_lock);
-	list_del(&slot->list);
+	interval_tree_remove(&slot->gpa, &vm->gpas);
 	interval_tree_remove(&slot->hva, &vm->hvas);
 	spin_unlock(&vm->map_lock);
 	kfree(slot);
 	atomic_long_dec(&keel_objects.slots);
 }
 
-static void slot_add(struct keel_vm *vm, struct keel_slot *slot)
+static void slot_add(struct keel_vm *vm, struct keel_slot *slot, u64 gpa)
 {
+	xa_store(&vm->slots, slot->id, slot, GFP_KERNEL_ACCOUNT); /* into what is reserved */
 	spin_lock(&vm->map_lock);
-	list_add(&slot->list, &vm->slots);
+	slot_place(vm, slot, gpa);
 	interval_tree_insert(&slot->hva, &vm->hvas);
 	spin_unlock(&vm->map_lock);
 	atomic_long_inc(&keel_objects.slots);
@@ -467,26 +478,48 @@ static void slot_add(struct keel_vm *vm, struct keel_slot *slot)
 static void slot_note(struct keel_vm *vm, const struct kvm_userspace_memory_region *r,
 		      struct keel_slot *slot)
 {
-	struct keel_slot *old = slot_by_id(vm, r->slot);
+	struct keel_slot *old = xa_load(&vm->slots, r->slot);
 
 	if (old && r->memory_size) {
 		spin_lock(&vm->map_lock);
-		old->gpa = r->guest_phys_addr;
 		old->flags = r->flags;
 		spin_unlock(&vm->map_lock);
 	} else if (old) {
 		slot_remove(vm, old);
 	} else if (r->memory_size) {
-		*slot = (struct keel_slot){.gpa = r->guest_phys_addr,
-					   .size = r->memory_size,
+		*slot = (struct keel_slot){.size = r->memory_size,
 					   .id = r->slot,
 					   .flags = r->flags,
-					   .hva = {.start = r->userspace_addr,
-						   .last = r->userspace_addr + r->memory_size - 1}};
-		slot_add(vm, slot);
+					   .hva = span_of(r->userspace_addr, r->memory_size)};
+		slot_add(vm, slot, r->guest_phys_addr);
 		return;
 	}
 	kfree(slot);
+}
+
+/*
+ * Keel changes first. Until the driver's record follows, no fault may find a moving slot's old
+ * place: its page would get into the new one.
+ */
+static int set_region(struct keel_vm *vm, struct kvm_userspace_memory_region *r)
+{
+	struct keel_slot *slot = xa_load(&vm->slots, r->slot);
+	bool moves = slot && r->memory_size && slot_gpa(slot) != r->guest_phys_addr;
+	int error;
+
+	if (moves) {
+		spin_lock(&vm->map_lock);
+		interval_tree_remove(&slot->gpa, &vm->gpas);
+		spin_unlock(&vm->map_lock);
+	}
+	error = vm_call(vm, vm->handle, KVM_SET_USER_MEMORY_REGION, virt_to_phys(r), sizeof(*r), 0)
+			.value;
+	if (moves) {
+		spin_lock(&vm->map_lock);
+		slot_place(vm, slot, error ? slot_gpa(slot) : r->guest_phys_addr);
+		spin_unlock(&vm->map_lock);
+	}
+	return error;
 }
 
 int memory_set_region(struct keel_vm *vm, const void __user *arg)
@@ -504,13 +537,14 @@ int memory_set_region(struct keel_vm *vm, const void __user *arg)
 	if (copy_from_user(&data->region, arg, sizeof(data->region)))
 		goto out;
 	mutex_lock(&vm->slots_lock);
-	error = vm_call(vm, vm->handle, KVM_SET_USER_MEMORY_REGION, virt_to_phys(&data->region),
-			sizeof(data->region), 0)
-			.value;
+	error = xa_reserve(&vm->slots, data->region.slot, GFP_KERNEL_ACCOUNT);
+	if (!error)
+		error = set_region(vm, &data->region);
 	if (!error) {
 		slot_note(vm, &data->region, slot);
 		slot = NULL;
 	}
+	xa_release(&vm->slots, data->region.slot);
 	mutex_unlock(&vm->slots_lock);
 out:
 	kfree(slot);
@@ -531,7 +565,7 @@ int memory_dirty_log(struct keel_vm *vm, u32 id, void __user *user)
 	int error = -ENOMEM;
 
 	mutex_lock(&vm->slots_lock);
-	slot = slot_by_id(vm, id);
+	slot = xa_load(&vm->slots, id);
 	if (slot) {
 		bytes = bitmap_bytes(slot->size >> PAGE_SHIFT);
 		bitmap = kmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
@@ -557,7 +591,7 @@ int memory_clear_dirty_log(struct keel_vm *vm, struct kvm_clear_dirty_log *log,
 
 	mutex_lock(&vm->slots_lock);
 	/* Keel says what is wrong with another slot or number, before it looks for a bitmap. */
-	slot = slot_by_id(vm, log->slot);
+	slot = xa_load(&vm->slots, log->slot);
 	if (slot && log->num_pages <= slot->size >> PAGE_SHIFT) {
 		bitmap = kmalloc(max_t(size_t, bytes, 8), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		if (!bitmap)
@@ -581,7 +615,8 @@ int memory_init(struct keel_vm *vm)
 {
 	mutex_init(&vm->slots_lock);
 	spin_lock_init(&vm->map_lock);
-	INIT_LIST_HEAD(&vm->slots);
+	xa_init(&vm->slots);
+	vm->gpas = RB_ROOT_CACHED;
 	vm->hvas = RB_ROOT_CACHED;
 	vm->notifier.ops = &notifier_ops;
 	return mmu_notifier_register(&vm->notifier, vm->mm);
@@ -589,7 +624,10 @@ int memory_init(struct keel_vm *vm)
 
 void memory_end(struct keel_vm *vm)
 {
+	struct keel_slot *slot;
+	unsigned long id;
+
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
-	while (!list_empty(&vm->slots))
-		slot_remove(vm, list_first_entry(&vm->slots, struct keel_slot, list));
+	xa_for_each(&vm->slots, id, slot) slot_remove(vm, slot);
+	xa_destroy(&vm->slots);
 }

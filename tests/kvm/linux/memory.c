@@ -623,6 +623,37 @@ static void on_demand(void)
 	ioctl(fd, UFFDIO_UNREGISTER, &r.range);
 }
 
+static volatile bool settled;
+
+static void *move_up_and_down(void *arg)
+{
+	slot(1, MEMORY + PAGE, PAGES * PAGE, memory, 0);
+	slot(1, MEMORY, PAGES * PAGE, memory, 0);
+	settled = true;
+	return arg;
+}
+
+/* The guest writes where the slot's first page is for a moment, and then its second one again. */
+static void moved(void)
+{
+	long wrong = 0;
+
+	use(map(PAGES * PAGE, MAP_PRIVATE | MAP_ANONYMOUS, -1), 0);
+	for (uint32_t i = 1; i <= 200; i++) {
+		pthread_t thread;
+
+		settled = false;
+		if (pthread_create(&thread, NULL, move_up_and_down, NULL))
+			errx(1, "no thread");
+		while (!settled)
+			fill(1, 1, 0, 0);
+		pthread_join(thread, NULL);
+		fill(1, 1, i, 0);
+		wrong += (long)wrong_here(1, 1, i, 0);
+	}
+	expect("a slot moves while the guest writes into it", wrong, 0);
+}
+
 int main(int argc, char **argv)
 {
 	bool swap = argc > 1 && !strcmp(argv[1], "swap");
@@ -644,6 +675,7 @@ int main(int argc, char **argv)
 	huge_of_a_pool();
 	merged();
 	on_demand();
+	moved();
 	if (swap)
 		swapped_out();
 	if (argc > 2)
