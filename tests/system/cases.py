@@ -603,8 +603,8 @@ CASES += [
          [r"keelrun: .*frobnicate", r"ended with EFI error"], status=1, machines=BOTH),
     Case("one CPU", 200, linux_child("-m 256 -c 1", "keel.test=1,200,100") + ["--smp", "1"],
          [r"keel: launched: 1 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"],
-         by_hand=VMX),
+         machines=BOTH),
     Case("four CPUs", 300, linux_child("-m 512 -c 4", "keel.test=4,400,100") + ["--smp", "4"],
          [r"keel: launched: 4 CPUs", r"SELFTEST passed", r"keelrun: guest status 0"],
-         by_hand=VMX),
+         machines=BOTH),
 ]
