@@ -52,8 +52,8 @@ struct keel_vcpu {
 };
 
 struct keel_slot {
-	struct interval_tree_node gpa,
-		hva; /* first and last address of the guest's and the VMM's */
+	struct interval_tree_node gpa; /* first and last address of the guest's */
+	struct interval_tree_node hva; /* and of the VMM's */
 	u64 size;
 	u32 id, flags;
 };

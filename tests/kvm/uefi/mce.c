@@ -4,6 +4,7 @@
  * 0 runs (`child`), and while CPU 1 waits in root for a SIPI (`root`). Needs xAPIC mode and
  * IA32_MC1.
  */
+#include "idt.h"
 #include <fcntl.h>
 #include <keel.h>
 #include <linux/kvm.h>
@@ -41,18 +42,6 @@ __asm__(".text\n"
 	"	incq checks(%rip)\n"
 	"	pop %rdx; pop %rcx; pop %rax\n"
 	"	iretq\n");
-
-struct gate {
-	uint16_t offset_low, selector;
-	uint8_t ist, type;
-	uint16_t offset_middle;
-	uint32_t offset_high, reserved;
-};
-
-struct __attribute__((packed)) idt {
-	uint16_t limit;
-	struct gate *gates;
-};
 
 struct child {
 	int vm, vcpu;

@@ -3,6 +3,7 @@
  * A firmware that ticks by the boot processor's LAPIC timer goes on ticking while libkeel uses that timer:
  * plays such a firmware, before libkeel takes the processors. Needs xAPIC mode and no Keel.
  */
+#include "idt.h"
 #include <keel.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,13 +23,6 @@ __asm__(".text\n"
 	"	pop %rax\n"
 	"	iretq\n");
 
-struct gate {
-	uint16_t offset_low, selector;
-	uint8_t ist, type;
-	uint16_t offset_middle;
-	uint32_t offset_high, reserved;
-};
-
 static volatile uint32_t *apic(uint32_t offset)
 {
 	return (volatile uint32_t *)(APIC + offset);
@@ -36,10 +30,7 @@ static volatile uint32_t *apic(uint32_t offset)
 
 static void firmware_tick(uint32_t count)
 {
-	struct __attribute__((packed)) {
-		uint16_t limit;
-		struct gate *gates;
-	} idt;
+	struct idt idt;
 	uint64_t handler = (uint64_t)tick_handler;
 
 	__asm__ volatile("cli; sidt %0" : "=m"(idt));

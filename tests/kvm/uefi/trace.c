@@ -3,6 +3,7 @@
  * What leaves a trace of exits, played by the management guest itself: `nmi`, an NMI to the own
  * CPU, which must be handled exactly once; `triple`, a triple fault. Needs xAPIC mode.
  */
+#include "idt.h"
 #include <keel.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,18 +20,6 @@ __asm__(".text\n"
 	"nmi_handler:\n"
 	"	lock incq nmis(%rip)\n"
 	"	iretq\n");
-
-struct gate {
-	uint16_t offset_low, selector;
-	uint8_t ist, type;
-	uint16_t offset_middle;
-	uint32_t offset_high, reserved;
-};
-
-struct __attribute__((packed)) idt {
-	uint16_t limit;
-	struct gate *gates;
-};
 
 static volatile uint32_t *apic(uint32_t offset)
 {
